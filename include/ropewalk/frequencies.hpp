@@ -1,0 +1,40 @@
+#pragma once
+
+#include <ropewalk/result.hpp>
+#include <ropewalk/spec.hpp>
+
+#include <cstdint>
+#include <numbers>
+#include <vector>
+
+namespace ropewalk {
+
+/// How fast every pair turns, and what the scaling asks of the logits. The three factors are kept apart so that each is
+/// applied once: attention_factor multiplies cos and sin, hence q.k by its square on the channels that turn;
+/// softmax_scale_multiplier multiplies 1/sqrt(head_dim).
+struct Frequencies {
+  std::vector<double> inv_freq;                ///< [pairs] radians per token
+  std::vector<std::uint64_t> turns_per_token;  ///< [pairs] 2^64 to a turn, modulo a turn; empty under Numerics::kFp32
+  std::vector<float> inv_freq_fp32;            ///< [pairs] radians per token; empty under Numerics::kExact
+  double attention_factor = 1.0;               ///< on cos and sin
+  double softmax_scale_multiplier = 1.0;       ///< on the softmax scale
+};
+
+/// Computes them from a spec.
+///
+/// running_length  tokens the sequence reaches (largest position + 1), for scalings that depend on it; 0: the trained
+/// one
+///
+/// Under Numerics::kExact turns_per_token is the real-number formula rounded once to 2^-64 turn (computed in about 104
+/// bits, with no libm, hence the same bits on every machine) and inv_freq is its rounding to double.
+/// Under kFp32 inv_freq holds the float32 chain of transformers, in its order, each step rounded to the nearest float.
+/// torch's own powf is off by one unit in the last place for about one value in a hundred; so nearly all entries have
+/// transformers' bits, and the rest are within 1 unit, or 2 where the reciprocal doubles it (Llama 3's blend cancels
+/// and may make more of it). For a dynamic base beyond the trained length it is the forward pass that is followed,
+/// which works the base out in float32 too. Errors: those of `validate`; running_length < 0.
+Result<Frequencies> make_frequencies(const RotarySpec& spec, std::int64_t running_length = 0);
+
+/// Tokens per full turn; +infinity for a pair that stands still. Never stored: converted where it is printed.
+inline double wavelength_tokens(double inv_freq) noexcept { return 2.0 * std::numbers::pi / inv_freq; }
+
+}  // namespace ropewalk

@@ -1,0 +1,14 @@
+// The whole library, read from top to bottom in the order the numbers flow.
+#pragma once
+#include <ropewalk/frequencies.hpp>  // 3. how fast each pair turns            inv_freq[pairs], attention_factor
+#include <ropewalk/phase.hpp>        // 5. how far each pair has turned        turns[tokens, pairs], 2^64 to a turn
+#include <ropewalk/positions.hpp>    // 4. where each token stands             positions[tokens], or [axes, tokens]
+#include <ropewalk/rotary.hpp>       // 6. turn the pairs of q and k           x[batch, tokens, heads, head_dim]
+#include <ropewalk/scaling.hpp>      // 2. how its speeds are stretched for length
+#include <ropewalk/spec.hpp>         // 1. an encoding as plain data
+#include <ropewalk/table.hpp>        //    its cosine and sine, rounded once   cos[tokens, pairs], sin[tokens, pairs]
+
+#include <ropewalk/config.hpp>       // beside it: what a checkpoint asks for (config.json, GGUF)
+#include <ropewalk/gguf.hpp>         // beside it: the file that carries it
+#include <ropewalk/safetensors.hpp>  // beside it: the other file that carries it
+#include <ropewalk/version.hpp>

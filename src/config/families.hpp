@@ -1,0 +1,133 @@
+#pragma once
+
+#include <ropewalk/layout.hpp>
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+namespace ropewalk::config {
+
+/// How a family finds the width of a query and key head, and where in it the rotated channels lie.
+enum class HeadRule : std::uint8_t {
+  kKey,       ///< head_dim; if missing, the class default; if that is none, hidden_size / num_attention_heads, floored
+  kQuotient,  ///< always hidden_size / num_attention_heads, floored; a head_dim beside it must agree
+  kMla,       ///< qk_nope_head_dim + qk_rope_head_dim, of which the last qk_rope_head_dim turn
+  kTwice,     ///< 2 * hidden_size / num_attention_heads (Zamba2 attends over two concatenated streams)
+  kGptJ,      ///< as kQuotient; the first rotary_dim channels turn, all if it is null
+  kByType,    ///< as kKey, but full-attention layers have their own: per_layer_config, or global_head_dim (Gemma 4)
+};
+
+/// Which layers turn.
+enum class LayerRule : std::uint8_t {
+  kAll,            ///< every layer alike
+  kTypes,          ///< those whose layer type is in Row::turning; layer_types, or Row::pattern if missing
+  kExaone,         ///< all if sliding_window is null, else those of type sliding_attention
+  kNoRopeList,     ///< no_rope_layers[i] = 1 turns (the name is inverted); if missing, (i + 1) mod interval != 0
+  kThetaList,      ///< layer_rope_theta[i], 0 does not turn
+  kNested,         ///< each layer type has its own parameters, one of them may be null
+  kMllama,         ///< all but cross_attention_layers
+  kGraniteHybrid,  ///< as kTypes if position_embedding_type is "rope", else none
+  kZamba2,         ///< the hybrid layers if use_mem_rope, else none
+  kCohere2Moe,     ///< as kTypes, and dense layers if prefix_dense_sliding_window_pattern is 1
+  kOlmoHybrid,     ///< as kTypes; an explicit null theta means that none turns
+  kMolmo2,         ///< all; those outside rope_scaling_layers unscaled
+};
+
+/// How layer types follow from an index where a config does not list them.
+enum class Pattern : std::uint8_t {
+  kNone,           ///< the family has no layer types, or must list them
+  kEvery,          ///< layer i is `special` if (i + 1) mod every == 0, else `common`
+  kEveryAndLast,   ///< the same, and the last layer is `special`
+  kFirstAndEvery,  ///< the same as kEvery, and layer 0 is `special` (MiMo-V2)
+  kModulo,         ///< layer i is `special` if i mod every == 0, else `common`
+  kUniform,        ///< all are `special`
+  kFlint,          ///< full at 0, 1, every 4k + 1 and the last; sliding elsewhere
+  kLfm2,           ///< full at full_attn_idxs, conv elsewhere; all full if that is missing
+  kLfm3,           ///< full at 4k + 2, sliding at 4k (but 0), conv elsewhere
+  kBamba,          ///< full at attn_layer_indices, linear elsewhere
+  kRecurrent,      ///< block_types, repeated
+  kFromEnd,        ///< layer i is `special` if (n - 1 - i) mod every == 0, else `common`
+};
+
+/// How several position axes share the pairs (variants section 6).
+enum class MropeForm : std::uint8_t {
+  kNone,
+  kChunked,      ///< section[0] pairs of axis 0, then section[1] of axis 1, ...
+  kInterleaved,  ///< t h w t h w ... up to 3 * section; the rest t
+  kErnie,        ///< h w h w ..., then section[2] pairs of t; sections in the order h, w, t
+};
+
+/// Which rope types the family's own class takes.
+enum class Takes : std::uint8_t { kAll, kDefault, kPhi3, kHunyuan, kDefaultAndLongRope, kLinearAndDynamic };
+
+/// What a nested family assumes for one layer type.
+struct NestedKind {
+  std::string_view type{};
+  std::string_view theta_key{};  ///< the older top-level key with its theta; empty: none
+  double theta = 0.0;            ///< if neither says it; 0: it must be said
+  double fraction = 0.0;         ///< partial_rotary_factor if missing; 0: the family takes none for this type
+  bool scaled = false;           ///< an older top-level rope_scaling applies to it
+};
+
+/// One model family: what no config.json says. Facts, not code; each row with the file they were read in.
+struct Row {
+  std::string_view name{};
+  std::string_view module{};  ///< transformers 5.23.0, models/<module>; or the source in words
+  PairLayout layout = PairLayout::kUnset;
+  /// What the class assumes for keys that a sub-config leaves out (transformers writes only differences there).
+  struct {
+    int hidden = 0, heads = 0, layers = 0;
+    std::int64_t context = 0;
+  } assumes{};
+  double theta = 10000.0;        ///< rope_theta if missing
+  std::string_view theta_key{};  ///< the older name of rope_theta, if the family has one
+  int head_dim = 0;              ///< head_dim if missing; 0: the quotient
+  std::string_view head_key{};   ///< the family's own name of head_dim, if it has one
+  std::array<int, 2> mla{};      ///< qk_nope_head_dim and qk_rope_head_dim if missing
+  HeadRule head = HeadRule::kKey;
+  double fraction = 0.0;            ///< partial_rotary_factor if missing; 0: the family takes none
+  std::string_view fraction_key{};  ///< the older name of partial_rotary_factor, if the family has one
+  LayerRule rule = LayerRule::kAll;
+  std::string_view turning{};  ///< layer types that turn, separated by spaces
+  Pattern pattern = Pattern::kNone;
+  int every = 0;
+  std::string_view every_key{};  ///< the key that overrides `every`
+  std::string_view special{}, common{};
+  std::array<NestedKind, 2> nested{};
+  Takes takes = Takes::kAll;
+  std::string_view default_rope{};  ///< rope_parameters if missing, as JSON
+  MropeForm mrope = MropeForm::kNone;
+  std::array<int, 4> sections{};     ///< mrope_section if missing
+  bool rope_interleave_key = false;  ///< rope_interleave: false means half (DeepSeek-V3)
+  bool scale_softmax = false;        ///< DeepSeek: softmax scale times gm(factor, mscale_all_dim)^2
+  bool query_temperature = false;    ///< llama_4_scaling_beta in the rope parameters (Ministral 3)
+  std::string_view off_key{};        ///< a key that, if true, means that no layer turns (Falcon: alibi)
+  int layer_factor = 1;              ///< attention layers to one counted layer (LongCat: 2)
+  bool clockwise = false;            ///< turns by -phase
+  bool rotates = true;
+  std::string_view remark{};  ///< said in the notes of every answer
+};
+
+/// A config of several parts that has no positions of its own: its language model's are meant.
+struct Composite {
+  std::string_view name{};
+  std::string_view text{};  ///< the family of text_config where that does not say its model_type
+  bool flat = false;        ///< older files hold the text keys at the top level
+  bool own = false;         ///< its class fills missing text keys with values of its own: nothing may be assumed
+};
+
+/// A model type that is known and cannot be described by this version.
+struct Refused {
+  std::string_view name{};
+  std::string_view why{};
+};
+
+/// The row of that name, or nullptr.
+const Row* find_row(std::string_view name) noexcept;
+const Composite* find_composite(std::string_view name) noexcept;
+const Refused* find_refused(std::string_view name) noexcept;
+std::span<const std::string_view> known_names();
+
+}  // namespace ropewalk::config

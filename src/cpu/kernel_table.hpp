@@ -1,0 +1,65 @@
+#pragma once
+
+#include <ropewalk/dtype.hpp>
+#include <ropewalk/layout.hpp>
+#include <ropewalk/phase.hpp>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace ropewalk::cpu {
+
+/// What cos and sin are multiplied by, held to twice the precision of a float so that the product is rounded once.
+struct Gain {
+  float high = 1.0f;        ///< the factor rounded to float
+  float low = 0.0f;         ///< what that rounding left
+  bool turns_back = false;  ///< the sine changes its sign: turn by -phase
+
+  static Gain of(double factor, bool turns_back) noexcept {
+    const auto high = static_cast<float>(factor);
+    return {high, static_cast<float>(factor - static_cast<double>(high)), turns_back};
+  }
+};
+
+/// The heads of one token, and the row of cosines and sines that turns them all.
+struct HeadRows {
+  const void* in = nullptr;     ///< the first channel that turns, in head 0
+  void* out = nullptr;          ///< where it goes; may equal `in`
+  std::int64_t in_stride = 0;   ///< elements from a head to the next
+  std::int64_t out_stride = 0;  ///< the same in `out`
+  std::int64_t heads = 0;
+  std::int64_t second = 0;     ///< elements from x0 of a pair to x1, PairLayout::kHalf; unread in kInterleaved
+  const float* cos = nullptr;  ///< [pairs]
+  const float* sin = nullptr;  ///< [pairs]
+  std::int64_t pairs = 0;      ///< side by side from `in` on
+};
+
+/// Everything that exists once for each processor target. No entry checks its arguments, allocates or throws, and none
+/// touches an element beyond those that its arguments name. Every target computes the same bits (NaN payloads aside).
+struct KernelTable {
+  /// cos[j] = gain * cos(2 pi t / 2^64) and the sine likewise, where t = position * turns_per_token[j]; all [pairs].
+  void (*cos_sin_at)(std::int64_t position, const Turns* turns_per_token, std::int64_t pairs, const Gain& gain,
+                     float* cos, float* sin) noexcept;
+  /// The same for t = turns[j].
+  void (*cos_sin_of)(const Turns* turns, std::int64_t pairs, const Gain& gain, float* cos, float* sin) noexcept;
+
+  /// y0 = fma(x0, cos, -(x1 * sin)), y1 = fma(x1, cos, x0 * sin) on every pair of every head.
+  using Rotate = void (*)(const HeadRows& rows) noexcept;
+  Rotate rotate_half[3];         ///< by DType
+  Rotate rotate_interleaved[3];  ///< by DType
+
+  Rotate rotate(DType dtype, PairLayout layout) const noexcept {
+    const auto column = static_cast<std::size_t>(dtype);
+    return layout == PairLayout::kHalf ? rotate_half[column] : rotate_interleaved[column];
+  }
+};
+
+/// 16-bit elements as they lie in memory. Arithmetic on them is that of the floats they stand for.
+struct BFloat16 {
+  std::uint16_t bits;
+};
+struct Float16 {
+  std::uint16_t bits;
+};
+
+}  // namespace ropewalk::cpu

@@ -1,0 +1,13 @@
+// Closes what begin.hpp opened and exports the one thing a target has: its table of kernels.
+}  // namespace
+
+const KernelTable table = {
+    .cos_sin_at = cos_sin_at,
+    .cos_sin_of = cos_sin_of,
+    .rotate_half = {rotate<float, Halves>, rotate<BFloat16, Halves>, rotate<Float16, Halves>},
+    .rotate_interleaved = {rotate<float, Neighbours>, rotate<BFloat16, Neighbours>, rotate<Float16, Neighbours>},
+};
+
+}  // namespace ropewalk::cpu::ROPEWALK_TARGET_NAMESPACE
+
+#undef ROPEWALK_TARGET_NAMESPACE

@@ -1,0 +1,11 @@
+#include "cpu/kernel_table.hpp"
+
+#define ROPEWALK_TARGET_NAMESPACE scalar
+#include "cpu/targets/begin.hpp"
+
+#include "cpu/vec/scalar.hpp"
+
+#include "cpu/kernels/cos_sin-inl.hpp"
+#include "cpu/kernels/rotate-inl.hpp"
+
+#include "cpu/targets/end.hpp"

@@ -1,0 +1,156 @@
+// The words of the kernels in AVX2, FMA and F16C; vec/scalar.hpp says what each means.
+// No include guard on purpose: a target reads it inside its own namespace.
+
+constexpr std::int64_t kLanes = 8;
+constexpr int kBlock = 4;  // 8 of the 16 registers hold cosines and sines
+
+struct Vec {
+  __m256 v;
+};
+struct Bits {
+  __m256i v;
+};
+struct TurnsVec {
+  Bits high, low;
+};
+
+struct Whole {};
+struct First {
+  std::int64_t n;
+};
+
+alignas(32) constexpr std::int32_t kMaskWords[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
+/// All bits set in the first n lanes of 32 bits.
+inline __m256i lanes(std::int64_t n) noexcept {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kMaskWords + 8 - n));
+}
+
+// ---- memory
+
+inline Vec load(Whole, const float* at) noexcept { return {_mm256_loadu_ps(at)}; }
+inline Vec load(First part, const float* at) noexcept { return {_mm256_maskload_ps(at, lanes(part.n))}; }
+inline void store(Whole, Vec x, float* at) noexcept { _mm256_storeu_ps(at, x.v); }
+inline void store(First part, Vec x, float* at) noexcept { _mm256_maskstore_ps(at, lanes(part.n), x.v); }
+
+// AVX2 has no masked access to 16-bit elements; a short row goes by way of the stack.
+inline __m128i load_16_bit(Whole, const void* at) noexcept { return _mm_loadu_si128(static_cast<const __m128i*>(at)); }
+inline __m128i load_16_bit(First part, const void* at) noexcept {
+  alignas(16) std::uint16_t copy[8] = {};
+  __builtin_memcpy(copy, at, static_cast<std::size_t>(part.n) * sizeof copy[0]);
+  return _mm_load_si128(reinterpret_cast<const __m128i*>(copy));
+}
+inline void store_16_bit(Whole, __m128i x, void* at) noexcept { _mm_storeu_si128(static_cast<__m128i*>(at), x); }
+inline void store_16_bit(First part, __m128i x, void* at) noexcept {
+  alignas(16) std::uint16_t copy[8];
+  _mm_store_si128(reinterpret_cast<__m128i*>(copy), x);
+  __builtin_memcpy(at, copy, static_cast<std::size_t>(part.n) * sizeof copy[0]);
+}
+
+template <class Part>
+inline Vec load(Part part, const BFloat16* at) noexcept {
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load_16_bit(part, at)), 16))};
+}
+template <class Part>
+inline void store(Part part, Vec x, BFloat16* at) noexcept {
+  const __m256i bits = _mm256_castps_si256(x.v);
+  const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+  __m256i rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+  rounded = _mm256_srli_epi32(rounded, 16);
+  const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(rounded, rounded), 0x08);
+  store_16_bit(part, _mm256_castsi256_si128(packed), at);
+}
+
+template <class Part>
+inline Vec load(Part part, const Float16* at) noexcept {
+  return {_mm256_cvtph_ps(load_16_bit(part, at))};
+}
+template <class Part>
+inline void store(Part part, Vec x, Float16* at) noexcept {
+  store_16_bit(part, _mm256_cvtps_ph(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), at);
+}
+
+inline Vec twice(__m128 x) noexcept {
+  return {_mm256_permutevar8x32_ps(_mm256_castps128_ps256(x), _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3))};
+}
+inline Vec load_twice(Whole, const float* at) noexcept { return twice(_mm_loadu_ps(at)); }
+inline Vec load_twice(First part, const float* at) noexcept {
+  return twice(_mm_maskload_ps(at, _mm256_castsi256_si128(lanes(part.n / 2))));
+}
+
+inline TurnsVec split(__m256i first, __m256i second) noexcept {
+  const __m256 a = _mm256_castsi256_ps(first), b = _mm256_castsi256_ps(second);
+  const __m256i low = _mm256_castps_si256(_mm256_shuffle_ps(a, b, _MM_SHUFFLE(2, 0, 2, 0)));
+  const __m256i high = _mm256_castps_si256(_mm256_shuffle_ps(a, b, _MM_SHUFFLE(3, 1, 3, 1)));
+  return {{_mm256_permute4x64_epi64(high, _MM_SHUFFLE(3, 1, 2, 0))},
+          {_mm256_permute4x64_epi64(low, _MM_SHUFFLE(3, 1, 2, 0))}};
+}
+struct TwoHalves {
+  __m256i first, second;
+};
+inline TwoHalves load_64_bit(Whole, const std::uint64_t* at) noexcept {
+  return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)),
+          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at + 4))};
+}
+inline TwoHalves load_64_bit(First part, const std::uint64_t* at) noexcept {
+  const auto* words = reinterpret_cast<const long long*>(at);
+  const __m256i used = lanes(part.n);
+  return {_mm256_maskload_epi64(words, _mm256_cvtepi32_epi64(_mm256_castsi256_si128(used))),
+          _mm256_maskload_epi64(words + 4, _mm256_cvtepi32_epi64(_mm256_extracti128_si256(used, 1)))};
+}
+template <class Part>
+inline TurnsVec load_turns(Part part, const std::uint64_t* at) noexcept {
+  const TwoHalves x = load_64_bit(part, at);
+  return split(x.first, x.second);
+}
+/// a * b modulo 2^64 from 32-bit products: lower * lower + 2^32 (lower * upper + upper * lower).
+inline __m256i mul_64_bit(__m256i a, __m256i b) noexcept {
+  const __m256i crossed = _mm256_mullo_epi32(a, _mm256_shuffle_epi32(b, _MM_SHUFFLE(2, 3, 0, 1)));
+  const __m256i upper = _mm256_add_epi32(_mm256_slli_epi64(crossed, 32), crossed);
+  const __m256i kept = _mm256_and_si256(upper, _mm256_set1_epi64x(static_cast<long long>(0xffffffff00000000ull)));
+  return _mm256_add_epi64(_mm256_mul_epu32(a, b), kept);
+}
+template <class Part>
+inline TurnsVec load_turns_times(Part part, const std::uint64_t* at, std::uint64_t factor) noexcept {
+  const TwoHalves x = load_64_bit(part, at);
+  const __m256i f = _mm256_set1_epi64x(static_cast<long long>(factor));
+  return split(mul_64_bit(x.first, f), mul_64_bit(x.second, f));
+}
+
+// ---- arithmetic
+
+inline Vec splat(float x) noexcept { return {_mm256_set1_ps(x)}; }
+inline Vec add(Vec a, Vec b) noexcept { return {_mm256_add_ps(a.v, b.v)}; }
+inline Vec sub(Vec a, Vec b) noexcept { return {_mm256_sub_ps(a.v, b.v)}; }
+inline Vec mul(Vec a, Vec b) noexcept { return {_mm256_mul_ps(a.v, b.v)}; }
+inline Vec mul_add(Vec a, Vec b, Vec c) noexcept { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
+inline Vec mul_sub(Vec a, Vec b, Vec c) noexcept { return {_mm256_fmsub_ps(a.v, b.v, c.v)}; }
+inline Vec sub_mul(Vec c, Vec a, Vec b) noexcept { return {_mm256_fnmadd_ps(a.v, b.v, c.v)}; }
+inline Vec swap_neighbours(Vec x) noexcept { return {_mm256_permute_ps(x.v, 0xb1)}; }
+inline Vec negate_even(Vec x) noexcept {
+  return {_mm256_xor_ps(x.v, _mm256_castsi256_ps(_mm256_set1_epi64x(0x80000000ll)))};
+}
+
+// ---- 32-bit integers, modulo 2^32
+
+inline Bits splat_bits(std::uint32_t x) noexcept { return {_mm256_set1_epi32(static_cast<int>(x))}; }
+inline Bits add(Bits a, Bits b) noexcept { return {_mm256_add_epi32(a.v, b.v)}; }
+inline Bits sub(Bits a, Bits b) noexcept { return {_mm256_sub_epi32(a.v, b.v)}; }
+inline Bits bit_or(Bits a, Bits b) noexcept { return {_mm256_or_si256(a.v, b.v)}; }
+template <int kCount>
+inline Bits shift_left(Bits x) noexcept {
+  return {_mm256_slli_epi32(x.v, kCount)};
+}
+template <int kCount>
+inline Bits shift_right(Bits x) noexcept {
+  return {_mm256_srli_epi32(x.v, kCount)};
+}
+inline Vec to_float(Bits x) noexcept { return {_mm256_cvtepi32_ps(x.v)}; }
+// 2^31 does not fit and becomes 0x80000000, which is 2^31 modulo 2^32.
+inline Bits to_integer(Vec x) noexcept { return {_mm256_cvtps_epi32(x.v)}; }
+inline Vec select_by_top_bit(Bits choice, Vec yes, Vec no) noexcept {
+  return {_mm256_blendv_ps(no.v, yes.v, _mm256_castsi256_ps(choice.v))};
+}
+inline Vec negate_by_top_bit(Bits choice, Vec x) noexcept {
+  const __m256i sign = _mm256_and_si256(choice.v, _mm256_set1_epi32(static_cast<int>(0x80000000u)));
+  return {_mm256_xor_ps(x.v, _mm256_castsi256_ps(sign))};
+}

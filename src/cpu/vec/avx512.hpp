@@ -1,0 +1,134 @@
+// The words of the kernels in AVX-512 F, BW, DQ and VL; vec/scalar.hpp says what each means.
+// No include guard on purpose: a target reads it inside its own namespace.
+
+constexpr std::int64_t kLanes = 16;
+constexpr int kBlock = 8;  // 16 of the 32 registers hold cosines and sines
+
+struct Vec {
+  __m512 v;
+};
+struct Bits {
+  __m512i v;
+};
+struct TurnsVec {
+  Bits high, low;
+};
+
+struct Whole {};
+struct First {
+  std::int64_t n;
+  __mmask16 lanes() const noexcept { return static_cast<__mmask16>((1u << n) - 1u); }
+  __mmask8 lower_lanes() const noexcept { return static_cast<__mmask8>(lanes()); }
+  __mmask8 upper_lanes() const noexcept { return static_cast<__mmask8>(lanes() >> 8); }
+};
+
+// ---- memory
+
+inline Vec load(Whole, const float* at) noexcept { return {_mm512_loadu_ps(at)}; }
+inline Vec load(First part, const float* at) noexcept { return {_mm512_maskz_loadu_ps(part.lanes(), at)}; }
+inline void store(Whole, Vec x, float* at) noexcept { _mm512_storeu_ps(at, x.v); }
+inline void store(First part, Vec x, float* at) noexcept { _mm512_mask_storeu_ps(at, part.lanes(), x.v); }
+
+inline __m256i load_16_bit(Whole, const void* at) noexcept {
+  return _mm256_loadu_si256(static_cast<const __m256i*>(at));
+}
+inline __m256i load_16_bit(First part, const void* at) noexcept { return _mm256_maskz_loadu_epi16(part.lanes(), at); }
+inline void store_16_bit(Whole, __m256i x, void* at) noexcept { _mm256_storeu_si256(static_cast<__m256i*>(at), x); }
+inline void store_16_bit(First part, __m256i x, void* at) noexcept { _mm256_mask_storeu_epi16(at, part.lanes(), x); }
+
+template <class Part>
+inline Vec load(Part part, const BFloat16* at) noexcept {
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(load_16_bit(part, at)), 16))};
+}
+template <class Part>
+inline void store(Part part, Vec x, BFloat16* at) noexcept {
+  // By integers: vcvtneps2bf16 would flush subnormals, and is not on every AVX-512 processor.
+  const __m512i bits = _mm512_castps_si512(x.v);
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+  rounded = _mm512_srli_epi32(rounded, 16);
+  store_16_bit(part, _mm512_cvtepi32_epi16(rounded), at);
+}
+
+template <class Part>
+inline Vec load(Part part, const Float16* at) noexcept {
+  return {_mm512_cvtph_ps(load_16_bit(part, at))};
+}
+template <class Part>
+inline void store(Part part, Vec x, Float16* at) noexcept {
+  store_16_bit(part, _mm512_cvtps_ph(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), at);
+}
+
+inline Vec twice(__m256 x) noexcept {
+  const __m512i index = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+  return {_mm512_permutexvar_ps(index, _mm512_castps256_ps512(x))};
+}
+inline Vec load_twice(Whole, const float* at) noexcept { return twice(_mm256_loadu_ps(at)); }
+inline Vec load_twice(First part, const float* at) noexcept {
+  return twice(_mm256_maskz_loadu_ps(static_cast<__mmask8>((1u << (part.n / 2)) - 1u), at));
+}
+
+inline TurnsVec split(__m512i first, __m512i second) noexcept {
+  const __m512i low = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  const __m512i high = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+  return {{_mm512_permutex2var_epi32(first, high, second)}, {_mm512_permutex2var_epi32(first, low, second)}};
+}
+struct TwoHalves {
+  __m512i first, second;
+};
+inline TwoHalves load_64_bit(Whole, const std::uint64_t* at) noexcept {
+  return {_mm512_loadu_si512(at), _mm512_loadu_si512(at + 8)};
+}
+inline TwoHalves load_64_bit(First part, const std::uint64_t* at) noexcept {
+  return {_mm512_maskz_loadu_epi64(part.lower_lanes(), at), _mm512_maskz_loadu_epi64(part.upper_lanes(), at + 8)};
+}
+template <class Part>
+inline TurnsVec load_turns(Part part, const std::uint64_t* at) noexcept {
+  const TwoHalves x = load_64_bit(part, at);
+  return split(x.first, x.second);
+}
+template <class Part>
+inline TurnsVec load_turns_times(Part part, const std::uint64_t* at, std::uint64_t factor) noexcept {
+  const TwoHalves x = load_64_bit(part, at);
+  const __m512i f = _mm512_set1_epi64(static_cast<long long>(factor));
+  return split(_mm512_mullo_epi64(x.first, f), _mm512_mullo_epi64(x.second, f));
+}
+
+// ---- arithmetic
+
+inline Vec splat(float x) noexcept { return {_mm512_set1_ps(x)}; }
+inline Vec add(Vec a, Vec b) noexcept { return {_mm512_add_ps(a.v, b.v)}; }
+inline Vec sub(Vec a, Vec b) noexcept { return {_mm512_sub_ps(a.v, b.v)}; }
+inline Vec mul(Vec a, Vec b) noexcept { return {_mm512_mul_ps(a.v, b.v)}; }
+inline Vec mul_add(Vec a, Vec b, Vec c) noexcept { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+inline Vec mul_sub(Vec a, Vec b, Vec c) noexcept { return {_mm512_fmsub_ps(a.v, b.v, c.v)}; }
+inline Vec sub_mul(Vec c, Vec a, Vec b) noexcept { return {_mm512_fnmadd_ps(a.v, b.v, c.v)}; }
+inline Vec swap_neighbours(Vec x) noexcept { return {_mm512_permute_ps(x.v, 0xb1)}; }
+inline Vec negate_even(Vec x) noexcept {
+  return {_mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(x.v), _mm512_set1_epi64(0x80000000ll)))};
+}
+
+// ---- 32-bit integers, modulo 2^32
+
+inline Bits splat_bits(std::uint32_t x) noexcept { return {_mm512_set1_epi32(static_cast<int>(x))}; }
+inline Bits add(Bits a, Bits b) noexcept { return {_mm512_add_epi32(a.v, b.v)}; }
+inline Bits sub(Bits a, Bits b) noexcept { return {_mm512_sub_epi32(a.v, b.v)}; }
+inline Bits bit_or(Bits a, Bits b) noexcept { return {_mm512_or_si512(a.v, b.v)}; }
+template <int kCount>
+inline Bits shift_left(Bits x) noexcept {
+  return {_mm512_slli_epi32(x.v, kCount)};
+}
+template <int kCount>
+inline Bits shift_right(Bits x) noexcept {
+  return {_mm512_srli_epi32(x.v, kCount)};
+}
+inline Vec to_float(Bits x) noexcept { return {_mm512_cvtepi32_ps(x.v)}; }
+// 2^31 does not fit and becomes 0x80000000, which is 2^31 modulo 2^32.
+inline Bits to_integer(Vec x) noexcept { return {_mm512_cvtps_epi32(x.v)}; }
+inline Vec select_by_top_bit(Bits choice, Vec yes, Vec no) noexcept {
+  return {_mm512_mask_blend_ps(_mm512_movepi32_mask(choice.v), no.v, yes.v)};
+}
+inline Vec negate_by_top_bit(Bits choice, Vec x) noexcept {
+  const __m512i sign = _mm512_and_si512(choice.v, _mm512_set1_epi32(static_cast<int>(0x80000000u)));
+  return {_mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(x.v), sign))};
+}

@@ -1,0 +1,75 @@
+"""Who may include whom: docs/architecture.md states the rule, this file holds it."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^>"]+)[>"]', re.MULTILINE)
+STANDARD = re.compile(r"^[a-z_0-9]+$")  # <vector>, <cstdint>: no slash, no dot
+INTRINSICS = {"immintrin.h", "arm_neon.h", "omp.h"}
+POSIX = re.compile(r"^(sys/\w+|fcntl|unistd|signal|errno)\.h$")
+
+KERNEL_HEADERS = {f"ropewalk/{name}.hpp" for name in ("tensor", "dtype", "layout", "phase")}
+
+
+def public(name: str) -> bool:
+    return name.startswith("ropewalk/")
+
+
+# room -> what it may include beside the standard library and its own folder
+RULES = {
+    "include/ropewalk": public,
+    "src/math": lambda name: public(name) or name.startswith("math/"),
+    "src/cpu": lambda name: name in KERNEL_HEADERS or name.startswith("cpu/") or name in INTRINSICS,
+    "src/config": lambda name: public(name) or name == "math/text.hpp" or name.startswith("config/") or name.startswith("nlohmann/") or bool(POSIX.match(name)),
+    "cli": lambda name: not name.startswith(("math/", "cpu/", "config/")),
+    "runner": lambda name: not name.startswith(("math/", "cpu/", "config/")),
+    "tests/oracle": lambda name: name == "quadmath.h",
+}
+
+
+def sources(room: str):
+    return sorted(p for p in (ROOT / room).rglob("*") if p.suffix in {".hpp", ".cpp", ".inc", ".h"})
+
+
+def offences(room: str):
+    allowed = RULES[room]
+    for path in sources(room):
+        for quote, name in INCLUDE.findall(path.read_text()):
+            own = quote == '"' and ((path.parent / name).exists() or (ROOT / room / name).exists())
+            if not (STANDARD.match(name) or own or allowed(name)):
+                yield f"{path.relative_to(ROOT)} includes {name}"
+
+
+@pytest.mark.parametrize("room", RULES)
+def test_a_room_includes_only_what_it_may(room):
+    assert sources(room), f"{room} has no sources: has it moved?"
+    assert list(offences(room)) == []
+
+
+def test_kernels_do_not_know_specs_models_or_scaling():
+    for path in sources("src/cpu"):
+        text = path.read_text()
+        for word in ("RotarySpec", "Scaling", "model_type"):
+            assert word not in text, f"{path.relative_to(ROOT)} mentions {word}"
+
+
+def test_only_rotary_cpp_sees_both_mathematics_and_kernels():
+    both = []
+    for path in sources("src"):
+        names = [name for _, name in INCLUDE.findall(path.read_text())]
+        if any(n.startswith("cpu/") for n in names) and any(n in ("ropewalk/frequencies.hpp", "ropewalk/rotary.hpp") for n in names):
+            both.append(path.relative_to(ROOT).as_posix())
+    assert both == ["src/rotary.cpp"]
+
+
+def test_no_preprocessor_conditions_outside_the_targets():
+    """An #ifdef belongs to vec/ and targets/: everywhere else absence is a file (docs/architecture.md)."""
+    for room in ("include", "src", "runner", "cli"):
+        for path in sources(room):
+            if {"vec", "targets"} & set(path.parts):
+                continue
+            found = re.findall(r"^\s*#\s*(?:if|ifdef|ifndef)\b.*$", path.read_text(), re.MULTILINE)
+            assert not found, f"{path.relative_to(ROOT)}: {found[0].strip()}"

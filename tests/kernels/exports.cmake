@@ -1,0 +1,25 @@
+# A target's object file, compiled with instructions that not every processor has, must export its table and nothing that
+# a linker could share with the rest of the program (src/cpu/targets/begin.hpp says why).
+#   cmake -D NM=nm -D "OBJECTS=a.o,b.o" -P exports.cmake
+string(REPLACE "," ";" objects "${OBJECTS}")
+set(seen 0)
+foreach(object IN LISTS objects)
+  if(NOT object MATCHES "/targets/(avx[^/]*)\\.cpp\\.o")
+    continue()
+  endif()
+  math(EXPR seen "${seen} + 1")
+  set(table "_ZN8ropewalk3cpu[0-9]+${CMAKE_MATCH_1}5tableE")
+  execute_process(COMMAND ${NM} --defined-only --extern-only ${object} OUTPUT_VARIABLE symbols COMMAND_ERROR_IS_FATAL ANY)
+  string(REGEX REPLACE "\n$" "" symbols "${symbols}")
+  string(REPLACE "\n" ";" symbols "${symbols}")
+  foreach(symbol IN LISTS symbols)
+    # DW.ref.__gxx_personality_v0 is data that every object with exception tables has.
+    if(NOT symbol MATCHES " ${table}$" AND NOT symbol MATCHES " DW\\.ref\\.")
+      message(FATAL_ERROR "${object} exports ${symbol}")
+    endif()
+  endforeach()
+endforeach()
+message(STATUS "${seen} objects looked at")
+if(seen EQUAL 0)
+  message(FATAL_ERROR "no object of a target among ${OBJECTS}")
+endif()
