@@ -60,7 +60,7 @@ enum class MropeForm : std::uint8_t {
 };
 
 /// Which rope types the family's own class takes.
-enum class Takes : std::uint8_t { kAll, kDefault, kPhi3, kHunyuan, kDefaultAndLongRope, kLinearAndDynamic };
+enum class Takes : std::uint8_t { kAll, kDefault, kPhi3, kHunyuan };
 
 /// What a nested family assumes for one layer type.
 struct NestedKind {

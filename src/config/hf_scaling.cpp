@@ -89,10 +89,6 @@ class ScalingReader {
     const bool plain = type == "default";
     if (row().takes == Takes::kDefault && !plain) want = "default, the only one this family takes";
     if (row().takes == Takes::kPhi3 && !plain && type != "longrope") want = "default or longrope for this family";
-    if (row().takes == Takes::kDefaultAndLongRope && !plain && type != "longrope")
-      want = "default or longrope, what is established for this family";
-    if (row().takes == Takes::kLinearAndDynamic && !plain && type != "linear" && type != "dynamic")
-      want = "default, linear or dynamic for this family";
     if (type == "proportional" && row().head == HeadRule::kMla) want = "another type for latent attention";
     if (type == "proportional" && row().fraction > 0.0 && !context_.nested)
       want = "another type for a family that turns a part of the head";
