@@ -1,0 +1,484 @@
+// ropewalk eval: how far a real model's positions carry on a real text, and which scaling carries further.
+
+#include "cli/eval_results.hpp"
+#include "cli/eval_state.hpp"
+#include "cli/output.hpp"
+#include "cli/progress.hpp"
+#include "cli/refusal.hpp"
+#include "cli/report.hpp"
+#include "cli/sha256.hpp"
+#include "cli/svg_plot.hpp"
+#include "cli/units.hpp"
+#include "cli/verbs.hpp"
+#include "runner/evaluator.hpp"
+
+#include <ropewalk/config.hpp>
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstring>
+#include <ctime>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace ropewalk::cli {
+namespace {
+
+using runner::Model;
+using runner::ScalingChoice;
+using runner::WindowRecord;
+using runner::WindowTask;
+
+struct EvalArgs {
+  std::string model, text;
+  std::string lengths = "2k,4k,8k";
+  std::string scaling = "none,yarn";
+  std::string factor = "auto";
+  std::string score = "1024";
+  int windows = 1;
+  std::string dtype = "f32";
+  std::string family;
+  bool by_position = false;
+  bool wants_json = false;
+  std::string json, report, svg, state;
+  bool fresh = false;
+  int threads = 0;
+};
+
+std::atomic<bool> interrupted{false};
+static_assert(std::atomic<bool>::is_always_lock_free);
+
+// The first signal asks the run to stop and keep what it has; a second one ends it at once.
+void catch_signals() {
+  struct sigaction action {};
+  action.sa_handler = [](int) { interrupted = true; };
+  action.sa_flags = SA_RESETHAND;
+  ::sigaction(SIGINT, &action, nullptr);
+  ::sigaction(SIGTERM, &action, nullptr);
+}
+
+// "none", "yarn" or "yarn:4".
+ScalingChoice parse_choice(const std::string& word, const std::optional<double>& factor) {
+  ScalingChoice choice;
+  const std::size_t colon = word.find(':');
+  choice.name = word.substr(0, colon);
+  const bool takes_factor = choice.name != "none" && choice.name != "own";
+  if (takes_factor) choice.factor = factor;
+  if (colon != std::string::npos) {
+    if (!takes_factor)
+      refuse("--scaling", fmt::format("want no factor for {}, got \"{}\"", choice.name, one_line(word)));
+    choice.factor = parse_number(word.substr(colon + 1), "--scaling");
+  }
+  if (choice.factor && *choice.factor < 1)
+    refuse(colon == std::string::npos ? "--factor" : "--scaling",
+           fmt::format("want auto or a number >= 1, got {:g}", *choice.factor));
+  if (choice.name != "own") {
+    const Result<Scaling> known = make_scaling(choice.name, 1.0, 1);
+    if (!known) refuse("--scaling", known.error().message + " (and own: as the checkpoint says)", known.error().code);
+  }
+  return choice;
+}
+
+double resolved_factor(const ScalingChoice& choice, std::int64_t length, std::int64_t trained) {
+  if (choice.name == "none" || choice.name == "own") return 1.0;
+  return choice.factor.value_or(
+      std::max(1.0, static_cast<double>(length) / static_cast<double>(std::max<std::int64_t>(trained, 1))));
+}
+
+std::string label_of(const ScalingChoice& choice) {
+  return choice.factor ? fmt::format("{} x{:g}", choice.name, *choice.factor) : choice.name;
+}
+
+std::string read_text(const std::string& path) {
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error)) refuse(path, "want a text file, got a folder");
+  std::ifstream file(path, std::ios::binary);
+  if (!file) refuse(path, std::string("want a text file, got: ") + std::strerror(errno), Code::kUnavailable);
+  const std::uint64_t bytes = std::filesystem::file_size(path, error);
+  if (!error && bytes > available_memory_bytes())
+    refuse(path, fmt::format("want a text that fits in memory, got {}", shown_bytes(static_cast<double>(bytes))));
+  std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  if (text.empty()) refuse(path, "want a text, got an empty file");
+  return text;
+}
+
+// What makes a model the same model: its bytes. Of a folder, the files that are read.
+std::string model_hash(const std::string& path) {
+  if (!std::filesystem::is_directory(path)) return sha256_of_file(path);
+  std::vector<std::string> files;
+  for (const auto& entry : std::filesystem::directory_iterator(path)) {
+    const std::string name = entry.path().filename().string();
+    if (name == "config.json" || name == "tokenizer.json" || name.ends_with(".safetensors") ||
+        name.ends_with(".index.json"))
+      files.push_back(name);
+  }
+  std::sort(files.begin(), files.end());
+  std::string listed;
+  for (const std::string& name : files) listed += sha256_of_file(path + "/" + name) + "  " + name + "\n";
+  return sha256_of(listed);
+}
+
+std::string processor_name() {
+  std::ifstream info("/proc/cpuinfo");
+  for (std::string line; std::getline(info, line);) {
+    const std::size_t colon = line.find(": ");
+    if (line.starts_with("model name") && colon != std::string::npos) return line.substr(colon + 2);
+  }
+  return "unknown";
+}
+
+// The rotation a task asks for: what two tasks share if they turn alike.
+struct Rotation {
+  std::string fingerprint, spec;
+};
+
+Rotation rotation_of(const CheckpointPositions& own, const WindowTask& task) {
+  CheckpointPositions scaled = own;
+  scaled.kinds = value_or_refuse(runner::scaled_kinds(own, task.scaling, task.factor));
+  Rotation rotation;
+  rotation.fingerprint = value_or_refuse(fingerprint(scaled, task.length));
+  for (const LayerKind& kind : scaled.kinds)
+    rotation.spec += fmt::format("{}{}: {}", rotation.spec.empty() ? "" : "; ", kind.name,
+                                 kind.spec ? to_string(*kind.spec) : "no rotation");
+  return rotation;
+}
+
+// Work of a run, in multiply-adds: every token passes the layers' weights and looks at the tokens before it (half of
+// the window on average, two products, and attention reaches about half the speed of plain products); scored tokens
+// pass the output matrix.
+double cost_of(const runner::ModelConfig& model, const WindowTask& task) {
+  const auto tokens = static_cast<double>(task.length);
+  const auto output = static_cast<double>(model.vocabulary) * static_cast<double>(model.hidden_size);
+  const double layers = static_cast<double>(model.parameters) - output * (model.tied_embeddings ? 1 : 2);
+  const double attention = 2.0 * model.layers * model.heads * model.head_dim * tokens;
+  return tokens * (layers + attention) + static_cast<double>(task.scored_end - task.scored_first) * output;
+}
+
+// Runs the tasks that are neither kept from before nor equal to another, and says how it goes.
+class Evaluation {
+ public:
+  Evaluation(const Model& model, const std::vector<std::int32_t>& ids, EvalState& state, ProgressLine& progress)
+      : model_(model), ids_(ids), state_(state), progress_(progress) {}
+
+  void add(const WindowTask& task, bool with_losses) {
+    jobs_.push_back({task, with_losses, rotation_of(model_.positions(), task), std::nullopt, ""});
+  }
+
+  // All jobs, or Refused with exit code 1 after an interruption.
+  std::vector<MeasuredWindow> run() {
+    for (Job& job : jobs_) take_known(job);
+    std::size_t kept = 0;
+    for (const Job& job : jobs_) kept += job.record ? 1 : 0;
+    if (kept > 0) progress_.keep(fmt::format("{} of {} windows are known from {}", kept, jobs_.size(), state_.path()));
+    for (Job& job : jobs_)
+      if (!job.record && !share(job)) measure(job);
+    std::vector<MeasuredWindow> out;
+    for (Job& job : jobs_) out.push_back({*job.record, job.same_as, job.rotation.fingerprint, job.rotation.spec});
+    return out;
+  }
+
+ private:
+  struct Job {
+    WindowTask task;
+    bool with_losses;
+    Rotation rotation;
+    std::optional<WindowRecord> record;
+    std::string same_as;
+  };
+
+  static bool same_tokens(const Job& a, const Job& b) {
+    return a.rotation.fingerprint == b.rotation.fingerprint && a.task.length == b.task.length &&
+           a.task.first_token == b.task.first_token && a.task.scored_first == b.task.scored_first &&
+           a.task.scored_end == b.task.scored_end;
+  }
+
+  void take_known(Job& job) {
+    const WindowRecord* known = state_.find(job.task);
+    if (known == nullptr || (job.with_losses && known->nll.empty())) return;
+    job.record = *known;
+    job.record->task = job.task;
+  }
+
+  bool share(Job& job) {
+    for (const Job& other : jobs_) {
+      if (&other == &job || !other.record || !same_tokens(job, other) || (job.with_losses && other.record->nll.empty()))
+        continue;
+      job.record = *other.record;
+      job.record->task = job.task;
+      job.same_as = other.same_as.empty() ? other.task.scaling : other.same_as;
+      return true;
+    }
+    return false;
+  }
+
+  // Cost of what is still to be run behind `from`: no run stands in it twice.
+  double cost_behind(const Job& from) const {
+    double cost = 0;
+    std::vector<const Job*> counted{&from};
+    for (const Job& job : jobs_) {
+      const bool shared =
+          std::any_of(counted.begin(), counted.end(), [&](const Job* other) { return same_tokens(job, *other); });
+      if (job.record || shared) continue;
+      counted.push_back(&job);
+      cost += cost_of(model_.config(), job.task);
+    }
+    return cost;
+  }
+
+  [[noreturn]] void stop() {
+    std::size_t kept = 0;
+    for (const Job& job : jobs_) kept += job.record ? 1 : 0;
+    progress_.clear();
+    throw Refused{Error{Code::kUnavailable, "interrupted",
+                        fmt::format("{} of {} windows kept in {}, run the same command again to resume", kept,
+                                    jobs_.size(), state_.path())},
+                  kFailed};
+  }
+
+  void measure(Job& job) {
+    if (interrupted) stop();
+    const auto number = static_cast<std::size_t>(&job - jobs_.data()) + 1;
+    const std::string name = fmt::format(
+        "[{}/{}] {} tokens, {}{}, place {}", number, jobs_.size(), grouped(job.task.length), job.task.scaling,
+        job.task.factor == 1 ? "" : fmt::format(" x{:.4g}", job.task.factor), job.task.window + 1);
+    const double cost = cost_of(model_.config(), job.task), behind = cost_behind(job);
+    runner::MeasureOptions options;
+    options.cancel = &interrupted;
+    options.progress = [&](const runner::Progress& now) {
+      const double done = seconds_ > 0 || now.fraction > 0 ? cost_done_ + cost * now.fraction : 0;
+      const double left = done > 0 ? (seconds_ + now.seconds) / done * (cost * (1 - now.fraction) + behind) : 0;
+      const double speed = now.seconds > 0 ? static_cast<double>(now.tokens_done) / now.seconds : 0;
+      progress_.show(fmt::format("{}: {:3.0f} %, {} tokens/s; all: {}", name, 100 * now.fraction,
+                                 grouped(std::llround(speed)), done > 0 ? shown_seconds(left) + " left" : "..."));
+    };
+    const auto start = std::chrono::steady_clock::now();
+    Result<WindowRecord> record = runner::measure(model_, ids_, job.task, options);
+    if (!record && interrupted) stop();
+    job.record = value_or_refuse(std::move(record));
+    seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    cost_done_ += cost;
+    state_.add(*job.record, job.with_losses);
+    const double left = seconds_ / cost_done_ * behind;
+    progress_.keep(fmt::format("{}: perplexity {}, {} tokens/s{}", name, shown_perplexity(job.record->perplexity()),
+                               grouped(std::llround(job.record->tokens_per_second)),
+                               behind > 0 ? "; all: " + shown_seconds(left) + " left" : ""));
+  }
+
+  const Model& model_;
+  const std::vector<std::int32_t>& ids_;
+  EvalState& state_;
+  ProgressLine& progress_;
+  std::vector<Job> jobs_;
+  double seconds_ = 0, cost_done_ = 0;
+};
+
+constexpr int kPositionBuckets = 64;
+
+std::vector<Series> series_of(const EvalResults& results, const std::vector<ScalingChoice>& choices) {
+  std::vector<WindowRecord> records;
+  for (const MeasuredWindow& window : results.windows) records.push_back(window.record);
+  const std::vector<runner::Summary> summaries = runner::summarize(records);
+  std::vector<Series> out;
+  for (const ScalingChoice& choice : choices) {
+    Series series{label_of(choice), {}};
+    for (const std::int64_t length : results.lengths) {
+      const double factor = resolved_factor(choice, length, results.trained_context);
+      const auto found = std::find_if(summaries.begin(), summaries.end(), [&](const runner::Summary& summary) {
+        return summary.length == length && summary.scaling == choice.name && summary.factor == factor;
+      });
+      series.points.push_back(found == summaries.end() ? std::nullopt : std::optional(*found));
+    }
+    out.push_back(std::move(series));
+  }
+  return out;
+}
+
+int eval(const EvalArgs& args) {
+  runner::PlanOptions plan;
+  plan.lengths = parse_token_list(args.lengths, "--lengths");
+  std::sort(plan.lengths.begin(), plan.lengths.end());
+  plan.lengths.erase(std::unique(plan.lengths.begin(), plan.lengths.end()), plan.lengths.end());
+  plan.score = parse_tokens(args.score, "--score");
+  plan.windows = args.windows;
+  const std::optional<double> factor =
+      args.factor == "auto" ? std::nullopt : std::optional(parse_number(args.factor, "--factor"));
+  for (const std::string& word : parse_words(args.scaling, "--scaling")) {
+    const ScalingChoice choice = parse_choice(word, factor);
+    if (std::find(plan.scalings.begin(), plan.scalings.end(), choice) == plan.scalings.end())
+      plan.scalings.push_back(choice);
+  }
+  if (args.threads < 0) refuse("--threads", fmt::format("want a number >= 0, got {}", args.threads));
+
+  // Every place that will be written is opened before anything long begins.
+  std::optional<Output> json_out, report_out, svg_out;
+  if (!args.json.empty()) json_out.emplace(Output::to_file(args.json));
+  if (!args.report.empty()) report_out.emplace(Output::to_file(args.report));
+  if (!args.svg.empty()) svg_out.emplace(Output::to_file(args.svg));
+  catch_signals();
+
+  ProgressLine progress;
+  progress.show("reading " + args.model);
+  const std::string text = read_text(args.text);
+  const Model model =
+      value_or_refuse(Model::load(args.model, {.dtype = args.dtype == "bf16" ? DType::kBFloat16 : DType::kFloat32,
+                                               .threads = args.threads,
+                                               .family = args.family}));
+  progress.show("cutting " + args.text + " into tokens");
+  const std::vector<std::int32_t> ids = value_or_refuse(model.tokenizer().encode(text));
+  const auto text_tokens = static_cast<std::int64_t>(ids.size());
+  const std::vector<WindowTask> tasks = value_or_refuse(runner::plan_windows(model.positions(), text_tokens, plan));
+  const std::int64_t needed = runner::memory_needed(model, plan.lengths.back()),
+                     free_bytes = runner::memory_available();
+  if (free_bytes > 0 && needed > free_bytes)
+    refuse("--lengths",
+           fmt::format("want lengths whose keys and values fit in memory ({} free), got {} tokens, which take {}",
+                       shown_bytes(static_cast<double>(free_bytes)), grouped(plan.lengths.back()),
+                       shown_bytes(static_cast<double>(needed))));
+
+  EvalResults results;
+  results.model_path = args.model;
+  results.model_name = model.config().name;
+  results.model_sha256 = model_hash(args.model);
+  results.parameters = model.config().parameters;
+  results.trained_context = model.positions().trained_context;
+  results.model_fingerprint = value_or_refuse(fingerprint(model.positions()));
+  results.text_path = args.text;
+  results.text_sha256 = sha256_of(text);
+  results.text_tokens = text_tokens;
+  results.text_bytes = static_cast<std::int64_t>(text.size());
+  results.score = plan.score;
+  results.windows_wanted = plan.windows;
+  results.dtype = args.dtype;
+  results.threads = model.options().threads;
+  results.processor = processor_name();
+  results.date = fmt::format("{:%Y-%m-%d %H:%M %z}", fmt::localtime(std::time(nullptr)));
+  results.lengths = plan.lengths;
+
+  const std::string key = sha256_of(fmt::format("ropewalk eval 1\n{}\n{}\n{}\n{}\n", results.model_sha256,
+                                                results.text_sha256, results.dtype, model.positions().family));
+  const std::string beside = !args.json.empty() ? args.json : args.report;
+  EvalState state = EvalState::open(args.state.empty() ? default_state_path(beside, key) : args.state, key, args.fresh);
+  if (state.ignored_lines() > 0)
+    progress.keep(fmt::format("{}: ignored {} lines that are no windows", state.path(), state.ignored_lines()));
+  progress.keep(fmt::format("{} ({} parameters, {}), {} tokens of text, {} windows", one_line(results.model_name),
+                            grouped(results.parameters), args.dtype, grouped(text_tokens), tasks.size()));
+
+  Evaluation evaluation(model, ids, state, progress);
+  for (const WindowTask& task : tasks) evaluation.add(task, false);
+  if (args.by_position)
+    for (const ScalingChoice& choice : plan.scalings)
+      evaluation.add(
+          value_or_refuse(runner::plan_by_position(model.positions(), text_tokens, plan.lengths.back(), choice)), true);
+  results.windows = evaluation.run();
+  while (results.windows.size() > tasks.size()) {
+    const std::size_t at = tasks.size();
+    const WindowRecord& record = results.windows[at].record;
+    results.by_position.push_back({record.task, label_of(plan.scalings[results.by_position.size()]),
+                                   runner::bucket_by_position(record, kPositionBuckets)});
+    results.windows.erase(results.windows.begin() + static_cast<std::ptrdiff_t>(at));
+  }
+  results.series = series_of(results, plan.scalings);
+  progress.clear();
+
+  if (json_out) {
+    JsonOut json(*json_out);
+    write_results_json(json, results);
+    json_out->finish();
+  }
+  if (report_out) {
+    report_out->write(report_html(results));
+    report_out->finish();
+  }
+  if (svg_out) {
+    svg_out->write(results_svg(results));
+    svg_out->finish();
+  }
+  Output out = Output::to_stdout();
+  if (args.wants_json && args.json.empty()) {
+    JsonOut json(out);
+    write_results_json(json, results);
+  } else {
+    write_results_table(out, results);
+  }
+  out.finish();
+  return kDone;
+}
+
+}  // namespace
+
+void add_eval(CLI::App& app, Work& work) {
+  CLI::App* verb =
+      app.add_subcommand("eval", "perplexity of a real model on a real text, by context length and scaling");
+  auto args = std::make_shared<EvalArgs>();
+  auto* model = verb->add_option("model", args->model,
+                                 "a GGUF file, or a folder with config.json, tokenizer.json and safetensors")
+                    ->type_name("MODEL");
+  verb->add_option("--text", args->text, "text in UTF-8, longer than the longest length")
+      ->required()
+      ->type_name("FILE");
+  verb->add_option("--lengths", args->lengths, "tokens of context, with commas: 2k is 2048 (default 2k,4k,8k)")
+      ->type_name("LIST");
+  verb->add_option(
+          "--scaling", args->scaling,
+          "none, linear, ntk, dynamic, yarn, or own (as the checkpoint says), with commas; name:F gives one a factor "
+          "of its own (default none,yarn)")
+      ->type_name("LIST");
+  verb->add_option(
+          "--factor", args->factor,
+          "auto: length / trained context and at least 1, for every length its own; or one number >= 1 for all "
+          "(default auto)")
+      ->type_name("F|auto");
+  verb->add_option("--score", args->score, "tokens scored at the end of every context (default 1024)")
+      ->type_name("TOKENS");
+  verb->add_option("--windows", args->windows, "places of the text, spread evenly over it (default 1)")->type_name("N");
+  verb->add_option("--dtype", args->dtype, "f32 or bf16, of weights and products (default f32)")
+      ->check(CLI::IsMember({"f32", "bf16"}))
+      ->type_name("f32|bf16");
+  verb->add_option("--family", args->family, "follow this model family's conventions")->type_name("NAME");
+  verb->add_flag("--by-position", args->by_position, "also the loss by position, in one pass over the longest length");
+  auto* json = verb->add_option("--json", args->json, "all results as JSON, to the file or instead of the table")
+                   ->expected(0, 1)
+                   ->type_name("[FILE]");
+  verb->add_option("--report", args->report, "one self-contained HTML page with curves and numbers")
+      ->type_name("FILE.html");
+  verb->add_option("--svg", args->svg, "the curves as a picture")->type_name("FILE.svg");
+  verb->add_option("--threads", args->threads, "most threads to use, 0 for one a core (default 0)")->type_name("N");
+  verb->add_option(
+          "--state", args->state,
+          "where finished windows are kept, to go on after an interruption (default: beside --json or --report, "
+          "else in the user's cache folder)")
+      ->type_name("FILE");
+  verb->add_flag("--fresh", args->fresh, "measure everything again, whatever the state file holds");
+  verb->footer(
+      "The same last tokens are scored behind contexts that reach further and further back, so that the text drops out "
+      "of the\n"
+      "comparison. Interrupt it (Ctrl-C) and run the same command again: finished windows are kept. Windows that turn "
+      "alike\n"
+      "(yarn with factor 1 and none) are run once.\n"
+      "Examples:\n"
+      "  ropewalk eval model.gguf --text book.txt --lengths 2k,4k,8k,16k --scaling none,dynamic,yarn --report "
+      "report.html\n"
+      "  ropewalk eval my-model/ --text book.txt --lengths 8k,32k --scaling yarn:2,yarn:4 --windows 3 --dtype bf16 "
+      "--json r.json");
+  verb->callback([args, model, json, &work] {
+    args->wants_json = json->count() > 0;
+    // `eval --json MODEL`: the one word there is the model, since there has to be one.
+    if (model->count() == 0) std::swap(args->model, args->json);
+    if (args->model.empty()) throw CLI::RequiredError("model");
+    if (args->json == "-") args->json.clear();
+    work = [args] { return eval(*args); };
+  });
+}
+
+}  // namespace ropewalk::cli

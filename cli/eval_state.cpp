@@ -1,0 +1,137 @@
+#include "cli/eval_state.hpp"
+
+#include "cli/output.hpp"
+#include "cli/refusal.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+namespace ropewalk::cli {
+namespace {
+
+using nlohmann::json;
+
+// A line of the file. Written by line_of, read by record_of: together they are the format.
+std::string line_of(const std::string& key, const runner::WindowRecord& record, bool with_losses) {
+  const runner::WindowTask& task = record.task;
+  json line = {{"run", key},
+               {"length", task.length},
+               {"scaling", task.scaling},
+               {"factor", task.factor},
+               {"first_token", task.first_token},
+               {"scored", {task.scored_first, task.scored_end}},
+               {"tokens_seen", record.tokens_seen},
+               {"nll_sum", fmt::format("{:.17g}", record.nll_sum)},
+               {"tokens_per_second", record.tokens_per_second},
+               {"body_seconds", record.body_seconds}};
+  if (with_losses) line["nll"] = record.nll;
+  return line.dump() + "\n";
+}
+
+std::optional<runner::WindowRecord> record_of(const json& line) {
+  try {
+    runner::WindowRecord record;
+    record.task = {.length = line.at("length").get<std::int64_t>(),
+                   .scaling = line.at("scaling").get<std::string>(),
+                   .factor = line.at("factor").get<double>(),
+                   .window = 0,
+                   .first_token = line.at("first_token").get<std::int64_t>(),
+                   .scored_first = line.at("scored").at(0).get<std::int64_t>(),
+                   .scored_end = line.at("scored").at(1).get<std::int64_t>()};
+    record.tokens_seen = line.at("tokens_seen").get<std::int64_t>();
+    const std::string nll_sum = line.at("nll_sum").get<std::string>();
+    char* end = nullptr;
+    record.nll_sum = std::strtod(nll_sum.c_str(), &end);
+    if (nll_sum.empty() || *end != '\0') return std::nullopt;
+    record.tokens_per_second = line.at("tokens_per_second").get<double>();
+    record.body_seconds = line.at("body_seconds").get<double>();
+    const std::int64_t scored = record.task.scored_end - record.task.scored_first;
+    if (scored < 1 || scored > record.task.length) return std::nullopt;
+    if (line.contains("nll")) {
+      record.nll = line.at("nll").get<std::vector<float>>();
+      if (static_cast<std::int64_t>(record.nll.size()) != scored) return std::nullopt;
+    }
+    return record;
+  } catch (const json::exception&) {
+    return std::nullopt;
+  }
+}
+
+// The same run of the model, wherever it stood in the plan.
+bool same_run(runner::WindowTask a, const runner::WindowTask& b) {
+  a.window = b.window;
+  return a == b;
+}
+
+}  // namespace
+
+EvalState EvalState::open(const std::string& path, const std::string& key, bool fresh) {
+  EvalState state(path, key);
+  if (std::filesystem::is_directory(path)) refuse(path, "want a state file, got a folder");
+  std::string others;
+  {
+    std::ifstream file(path, std::ios::binary);
+    std::string text;
+    while (std::getline(file, text)) {
+      state.ends_in_newline_ = !file.eof();
+      const json line = json::parse(text, nullptr, false);
+      const bool is_line = line.is_object() && line.contains("run") && line["run"].is_string();
+      const bool ours = is_line && line["run"] == key;
+      if (!ours) others += text + "\n";
+      const std::optional<runner::WindowRecord> record = is_line ? record_of(line) : std::nullopt;
+      if (!record) ++state.ignored_lines_;
+      if (ours && record && !fresh) state.records_.push_back(*record);
+    }
+  }
+  if (fresh && std::filesystem::exists(path)) {
+    Output out = Output::to_file(path);
+    out.write(others);
+    out.finish();
+    state.ends_in_newline_ = true;
+  }
+  std::error_code ignored;
+  std::filesystem::create_directories(std::filesystem::path(path).parent_path(), ignored);
+  const int fd = ::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+  if (fd < 0) refuse(path, std::string("want a state file that can be written, got: ") + std::strerror(errno));
+  ::close(fd);
+  return state;
+}
+
+const runner::WindowRecord* EvalState::find(const runner::WindowTask& task) const {
+  for (const runner::WindowRecord& record : records_)
+    if (same_run(record.task, task)) return &record;
+  return nullptr;
+}
+
+void EvalState::add(const runner::WindowRecord& record, bool with_losses) {
+  records_.push_back(record);
+  const std::string line = (ends_in_newline_ ? "" : "\n") + line_of(key_, record, with_losses);
+  ends_in_newline_ = true;
+  const int fd = ::open(path_.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+  const bool whole = fd >= 0 && ::write(fd, line.data(), line.size()) == static_cast<ssize_t>(line.size());
+  const int reason = errno;
+  if (fd >= 0) ::close(fd);
+  if (!whole) refuse(path_, std::string("want a state file that can be written, got: ") + std::strerror(reason));
+}
+
+std::string default_state_path(const std::string& result_file, const std::string& key) {
+  if (!result_file.empty()) return result_file + ".state";
+  const char* const cache = std::getenv("XDG_CACHE_HOME");
+  const char* const home = std::getenv("HOME");
+  const std::filesystem::path folder = cache != nullptr && *cache != '\0' ? std::filesystem::path(cache)
+                                       : home != nullptr && *home != '\0' ? std::filesystem::path(home) / ".cache"
+                                                                          : std::filesystem::temp_directory_path();
+  return (folder / "ropewalk" / ("eval-" + key.substr(0, 16) + ".state")).string();
+}
+
+}  // namespace ropewalk::cli

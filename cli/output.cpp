@@ -1,0 +1,115 @@
+#include "cli/output.hpp"
+
+#include "cli/refusal.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+namespace ropewalk::cli {
+namespace {
+
+constexpr std::size_t kBufferBytes = 1 << 16;
+
+}  // namespace
+
+Output Output::to_stdout() { return Output(STDOUT_FILENO, "stdout"); }
+
+Output Output::to(const std::string& path) { return path.empty() || path == "-" ? to_stdout() : to_file(path); }
+
+Output Output::to_file(const std::string& path) {
+  struct stat status {};
+  const bool exists = ::stat(path.c_str(), &status) == 0;
+  if (exists && S_ISDIR(status.st_mode)) refuse(path, "want a file to write, got a folder");
+  if (exists && !S_ISREG(status.st_mode)) {  // /dev/null, a pipe: there is nothing to rename
+    Output out(::open(path.c_str(), O_WRONLY | O_CLOEXEC), path);
+    if (out.fd_ < 0) refuse(path, std::string("want a place to write, got: ") + std::strerror(errno));
+    return out;
+  }
+  if (exists && ::access(path.c_str(), W_OK) != 0)
+    refuse(path, std::string("want a place to write, got: ") + std::strerror(errno));
+  std::error_code ignored;
+  const auto resolved = exists ? std::filesystem::canonical(path, ignored) : std::filesystem::path(path);
+  Output out(-1, path);
+  out.target_ = resolved.empty() ? path : resolved.string();
+  std::string temporary = out.target_ + ".XXXXXX";
+  out.fd_ = ::mkostemp(temporary.data(), O_CLOEXEC);
+  if (out.fd_ < 0) refuse(path, std::string("want a place to write, got: ") + std::strerror(errno));
+  out.temporary_ = std::move(temporary);
+  const mode_t mask = ::umask(0);
+  ::umask(mask);
+  const mode_t mode = exists ? status.st_mode & 0777 : 0666 & ~mask;
+  if (::fchmod(out.fd_, mode) != 0)
+    refuse(path, std::string("want a file whose mode can be set: ") + std::strerror(errno));
+  return out;
+}
+
+Output::Output(Output&& other) noexcept
+    : fd_(std::exchange(other.fd_, -1)),
+      name_(std::move(other.name_)),
+      target_(std::move(other.target_)),
+      temporary_(std::exchange(other.temporary_, {})),
+      buffer_(std::move(other.buffer_)) {}
+
+Output::~Output() {
+  if (fd_ > STDERR_FILENO) ::close(fd_);
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+}
+
+bool Output::is_terminal() const noexcept { return ::isatty(fd_) == 1; }
+
+void Output::write(std::string_view bytes) {
+  if (buffer_.size() + bytes.size() > kBufferBytes) flush();
+  if (bytes.size() >= kBufferBytes)
+    write_all(bytes);
+  else
+    buffer_.append(bytes);
+}
+
+void Output::flush() {
+  write_all(buffer_);
+  buffer_.clear();
+}
+
+void Output::write_all(std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(fd_, bytes.data(), bytes.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) {
+      const bool reader_left = errno == EPIPE;
+      const std::string message = std::string("want it written whole, got: ") + std::strerror(errno);
+      buffer_.clear();
+      if (fd_ == STDOUT_FILENO) throw Refused{Error{Code::kUnavailable, name_, reader_left ? "" : message}, kFailed};
+      refuse(name_, message, Code::kUnavailable);
+    }
+    bytes.remove_prefix(static_cast<std::size_t>(written));
+  }
+}
+
+void Output::finish() {
+  flush();
+  if (fd_ == STDOUT_FILENO) return;
+  const int fd = std::exchange(fd_, -1);
+  if (::close(fd) != 0) refuse(name_, std::string("want it written whole, got: ") + std::strerror(errno));
+  if (temporary_.empty()) return;
+  if (::rename(temporary_.c_str(), target_.c_str()) != 0)
+    refuse(name_, std::string("want a place to write, got: ") + std::strerror(errno));
+  temporary_.clear();
+}
+
+void make_folder(const std::string& path, const std::string& option) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error) refuse(option, "want a folder to write into, got " + path + ": " + error.message());
+  if (!std::filesystem::is_directory(path, error)) refuse(option, "want a folder to write into, got the file " + path);
+  if (::access(path.c_str(), W_OK | X_OK) != 0)
+    refuse(option, "want a folder to write into, got " + path + ": " + std::strerror(errno));
+}
+
+}  // namespace ropewalk::cli

@@ -1,0 +1,59 @@
+#include "cli/verbs.hpp"
+
+#include "cli/refusal.hpp"
+#include "cli/units.hpp"
+
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+
+#include <vector>
+
+namespace ropewalk::cli {
+
+void add_checkpoint_options(CLI::App& verb, CheckpointArgs& args, const std::string& length_help, bool with_kind) {
+  verb.add_option("path", args.path, "a config.json, a GGUF file, or a folder with config.json")
+      ->required()
+      ->type_name("PATH");
+  verb.add_option("--family", args.family, "follow this model family's conventions, whatever model_type says")
+      ->type_name("NAME");
+  verb.add_option("--numerics", args.numerics,
+                  "exact: the real-number formula; fp32: the float32 chain of transformers, for parity (default exact)")
+      ->check(CLI::IsMember({"exact", "fp32"}))
+      ->type_name("exact|fp32");
+  verb.add_option("--length", args.length, length_help)->type_name("TOKENS");
+  if (with_kind)
+    verb.add_option("--kind", args.kind, "the layer kind, where a checkpoint has several (explain lists them)")
+        ->type_name("NAME");
+}
+
+CheckpointPositions read_checkpoint(const CheckpointArgs& args) {
+  ReadOptions options;
+  options.family = args.family;
+  options.numerics = args.numerics == "fp32" ? Numerics::kFp32 : Numerics::kExact;
+  return value_or_refuse(read_positions(args.path, options));
+}
+
+std::int64_t length_or(const CheckpointArgs& args, std::int64_t otherwise) {
+  return args.length.empty() ? otherwise : parse_tokens(args.length, "--length");
+}
+
+const RotarySpec& chosen_spec(const CheckpointPositions& positions, const std::string& kind) {
+  std::vector<std::string> names;
+  const LayerKind* found = nullptr;
+  for (const LayerKind& candidate : positions.kinds) {
+    const bool matches = kind.empty() ? candidate.spec.has_value() : candidate.name == kind;
+    if (kind.empty() && !candidate.spec) continue;
+    names.push_back(candidate.name);
+    if (matches) found = &candidate;
+  }
+  const std::string listed = fmt::format("{}", fmt::join(names, ", "));
+  if (!kind.empty() && found == nullptr)
+    refuse("--kind", fmt::format("want one of {}, got \"{}\"", listed, one_line(kind)));
+  if (kind.empty() && names.empty())
+    refuse(positions.source, "want a checkpoint that rotates, got one whose layers do not");
+  if (kind.empty() && names.size() > 1) refuse("--kind", fmt::format("want one of {}, got none", listed));
+  if (!found->spec) refuse("--kind", fmt::format("want a kind that rotates, got {}, which does not", found->name));
+  return *found->spec;
+}
+
+}  // namespace ropewalk::cli

@@ -1,0 +1,52 @@
+#pragma once
+
+#include <ropewalk/config.hpp>
+#include <ropewalk/result.hpp>
+
+#include "runner/model.hpp"
+#include "runner/tokenizer.hpp"
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+namespace ropewalk::runner {
+
+/// What a tensor of a Llama is for. A layer's roles come once a layer.
+enum class Role : std::uint8_t {
+  kEmbedding,      ///< [vocabulary, hidden]
+  kOutput,         ///< [vocabulary, hidden]; absent when tied
+  kFinalNorm,      ///< [hidden]
+  kAttentionNorm,  ///< [hidden]
+  kQuery,          ///< [heads * head_dim, hidden]
+  kKey,            ///< [kv_heads * head_dim, hidden]
+  kValue,          ///< [kv_heads * head_dim, hidden]
+  kAttentionOut,   ///< [hidden, heads * head_dim]
+  kFeedNorm,       ///< [hidden]
+  kGate,           ///< [intermediate, hidden]
+  kUp,             ///< [intermediate, hidden]
+  kDown,           ///< [hidden, intermediate]
+};
+
+/// A checkpoint on disk, its sizes and the shape and type of every tensor checked, its weights still where they lie.
+class Checkpoint {
+ public:
+  /// Errors as Model::load, as far as no weight has to be packed.
+  static Result<Checkpoint> open(const std::string& path, const std::string& family);
+
+  const ModelConfig& config() const noexcept;
+  const CheckpointPositions& positions() const noexcept;
+  const Tokenizer& tokenizer() const noexcept;
+
+  /// Rows [first, first + count) of a tensor as float32, [count, columns]; a norm has one row. The rows exist.
+  void read(Role role, int layer, std::int64_t first, std::int64_t count, float* out) const noexcept;
+
+ private:
+  struct State;
+  explicit Checkpoint(std::shared_ptr<const State> state) : state_(std::move(state)) {}
+  std::shared_ptr<const State> state_;
+};
+
+}  // namespace ropewalk::runner

@@ -1,0 +1,308 @@
+#include "runner/evaluator.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <set>
+#include <tuple>
+#include <utility>
+
+#include "runner/kernels/kernels.hpp"
+#include "runner/layer.hpp"
+#include "runner/memory.hpp"
+
+namespace ropewalk::runner {
+namespace {
+
+constexpr std::int64_t kChunk = 512;
+constexpr std::int64_t kOutputRows = 64;
+constexpr std::int64_t kLargestLength = std::int64_t{1} << 40;
+
+bool ignores_factor(std::string_view scaling) { return scaling == "none" || scaling == "own"; }
+
+// The factor of a choice at a length.
+Result<double> resolved_factor(const CheckpointPositions& positions, const ScalingChoice& choice, std::int64_t length) {
+  if (ignores_factor(choice.name)) return 1.0;
+  if (positions.trained_context < 1)
+    return Error{Code::kInvalid, "--scaling",
+                 "want a checkpoint that says how many tokens it was trained for, got one that does not (" +
+                     choice.name + " starts from that length)"};
+  if (choice.factor && !(*choice.factor >= 1.0 && std::isfinite(*choice.factor)))
+    return Error{Code::kInvalid, "--factor", "want a number >= 1, got " + std::to_string(*choice.factor)};
+  if (choice.factor) return *choice.factor;
+  return std::max(1.0, static_cast<double>(length) / static_cast<double>(positions.trained_context));
+}
+
+std::optional<Error> check_length(std::int64_t length, std::int64_t score, std::int64_t text_tokens) {
+  if (length <= score || length > kLargestLength)
+    return Error{Code::kInvalid, "--lengths",
+                 "want lengths above the " + std::to_string(score) + " scored tokens, got " + std::to_string(length)};
+  if (length > text_tokens)
+    return Error{
+        Code::kInvalid, "--lengths",
+        "want at most the " + std::to_string(text_tokens) + " tokens that the text has, got " + std::to_string(length)};
+  return std::nullopt;
+}
+
+std::optional<Error> check_scaling(const CheckpointPositions& positions, std::string_view name, double factor) {
+  auto kinds = scaled_kinds(positions, name, factor);
+  if (kinds) return std::nullopt;
+  return Error{kinds.error().code, "--scaling", kinds.error().message};
+}
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// Chunks in which a run's arithmetic is counted: multiplications a token, in the body and in the output matrix.
+class Work {
+ public:
+  Work(const ModelConfig& config, std::int64_t length, std::int64_t scored, const MeasureOptions& options)
+      : config_(config), length_(length), options_(options), start_(std::chrono::steady_clock::now()) {
+    for (int layer = 0; layer < config.layers; ++layer) total_ += layer_cost(0, length);
+    total_ += output_cost(scored);
+  }
+
+  double layer_cost(std::int64_t first, std::int64_t tokens) const {
+    const double q = static_cast<double>(config_.heads) * config_.head_dim;
+    const double kv = static_cast<double>(config_.kv_heads) * config_.head_dim;
+    const auto hidden = static_cast<double>(config_.hidden_size);
+    const double products = hidden * (2 * q + 2 * kv + 3 * static_cast<double>(config_.intermediate_size));
+    const double keys = static_cast<double>(first) + 0.5 * static_cast<double>(tokens);
+    return static_cast<double>(tokens) * (products + 2 * q * keys);
+  }
+  double output_cost(std::int64_t rows) const {
+    return static_cast<double>(rows) * static_cast<double>(config_.hidden_size * config_.vocabulary);
+  }
+
+  /// Counts what is done and tells the caller. False if the run is to end.
+  bool advance(double cost) {
+    done_ += cost;
+    if (options_.progress) {
+      const double fraction = std::min(1.0, done_ / total_);
+      options_.progress({fraction, static_cast<std::int64_t>(fraction * static_cast<double>(length_)), seconds()});
+    }
+    return options_.cancel == nullptr || !options_.cancel->load(std::memory_order_relaxed);
+  }
+  double seconds() const { return seconds_since(start_); }
+
+ private:
+  const ModelConfig& config_;
+  std::int64_t length_;
+  const MeasureOptions& options_;
+  std::chrono::steady_clock::time_point start_;
+  double total_ = 0.0;
+  double done_ = 0.0;
+};
+
+std::optional<Error> check_task(const ModelConfig& config, std::span<const std::int32_t> text, const WindowTask& task) {
+  const auto size = static_cast<std::int64_t>(text.size());
+  if (task.length < 2 || task.first_token < 0 || task.length > size || task.first_token > size - task.length ||
+      task.scored_end != task.first_token + task.length || task.scored_first <= task.first_token ||
+      task.scored_first >= task.scored_end)
+    return Error{Code::kInvalid, "task",
+                 "want scored tokens at the end of a window inside the text's " + std::to_string(size) +
+                     " tokens, got window [" + std::to_string(task.first_token) + ", +" + std::to_string(task.length) +
+                     ") scored [" + std::to_string(task.scored_first) + ", " + std::to_string(task.scored_end) + ")"};
+  for (std::int64_t i = task.first_token; i < task.scored_end; ++i)
+    if (const std::int32_t id = text[static_cast<std::size_t>(i)]; id < 0 || id >= config.vocabulary)
+      return Error{Code::kInvalid, "text",
+                   "want ids in [0, " + std::to_string(config.vocabulary) + "), got " + std::to_string(id) +
+                       " at token " + std::to_string(i)};
+  return std::nullopt;
+}
+
+}  // namespace
+
+Result<std::vector<WindowTask>> plan_windows(const CheckpointPositions& positions, std::int64_t text_tokens,
+                                             const PlanOptions& options) {
+  if (options.score < 1)
+    return Error{Code::kInvalid, "--score", "want a number >= 1, got " + std::to_string(options.score)};
+  if (options.lengths.empty()) return Error{Code::kInvalid, "--lengths", "want at least one length, got none"};
+  if (options.scalings.empty()) return Error{Code::kInvalid, "--scaling", "want at least one scaling, got none"};
+  for (const std::int64_t length : options.lengths)
+    if (auto error = check_length(length, options.score, text_tokens)) return *std::move(error);
+  const std::int64_t longest = *std::max_element(options.lengths.begin(), options.lengths.end());
+  const std::int64_t spare = text_tokens - longest;
+  // Every window scores tokens of its own: the middles of the strips lie at least `score` apart.
+  const std::int64_t places = 1 + spare / options.score;
+  if (options.windows < 1 || options.windows > places)
+    return Error{Code::kInvalid, "--windows",
+                 "want 1 to " + std::to_string(places) + " behind contexts of " + std::to_string(longest) +
+                     " in a text of " + std::to_string(text_tokens) + " tokens, got " +
+                     std::to_string(options.windows)};
+
+  std::vector<std::int64_t> lengths = options.lengths;
+  std::sort(lengths.begin(), lengths.end());
+  std::vector<WindowTask> tasks;
+  std::set<std::tuple<std::int64_t, std::string, double, int>> planned;
+  for (const std::int64_t length : lengths)
+    for (const ScalingChoice& choice : options.scalings) {
+      auto factor = resolved_factor(positions, choice, length);
+      if (!factor) return factor.error();
+      if (auto error = check_scaling(positions, choice.name, *factor)) return *std::move(error);
+      for (int w = 0; w < options.windows; ++w) {
+        if (!planned.emplace(length, choice.name, *factor, w).second) continue;
+        const std::int64_t parts = 2 * std::int64_t{options.windows};
+        // spare * (2w + 1) / (2W) without leaving 64 bits
+        const std::int64_t odd = 2 * std::int64_t{w} + 1;
+        const std::int64_t end = longest + spare / parts * odd + spare % parts * odd / parts;
+        tasks.push_back({length, choice.name, *factor, w, end - length, end - options.score, end});
+      }
+    }
+  return tasks;
+}
+
+Result<WindowTask> plan_by_position(const CheckpointPositions& positions, std::int64_t text_tokens, std::int64_t length,
+                                    const ScalingChoice& scaling, std::int64_t first_token) {
+  if (first_token < 0 || first_token > text_tokens)
+    return Error{Code::kInvalid, "first_token", "want a token of the text, got " + std::to_string(first_token)};
+  if (auto error = check_length(length, 1, text_tokens - first_token)) return *std::move(error);
+  auto factor = resolved_factor(positions, scaling, length);
+  if (!factor) return factor.error();
+  if (auto error = check_scaling(positions, scaling.name, *factor)) return *std::move(error);
+  return WindowTask{length, scaling.name, *factor, 0, first_token, first_token + 1, first_token + length};
+}
+
+Result<std::vector<LayerKind>> scaled_kinds(const CheckpointPositions& positions, std::string_view scaling,
+                                            double factor) {
+  std::vector<LayerKind> kinds = positions.kinds;
+  if (scaling == "own") return kinds;
+  if (scaling != "none" && positions.trained_context < 1)
+    return Error{Code::kUnsupported, "--scaling",
+                 "want a checkpoint that says how many tokens it was trained for, got one that does not"};
+  auto made = make_scaling(scaling, factor, std::max<std::int64_t>(positions.trained_context, 1));
+  if (!made) return made.error();
+  for (LayerKind& kind : kinds)
+    if (kind.spec) kind.spec->scaling = *made;
+  return kinds;
+}
+
+std::int64_t memory_needed(const Model& model, std::int64_t length) {
+  const ModelConfig& config = model.config();
+  const DType dtype = model.options().dtype;
+  const std::int64_t chunk = std::min(kChunk, length);
+  return length * config.hidden_size * 4 + KvCache::bytes(dtype, config.kv_heads, config.head_dim, length) +
+         Workspace::bytes(config, dtype, chunk) + std::min(kOutputRows, chunk) * config.vocabulary * 4;
+}
+
+Result<WindowRecord> measure(const Model& model, std::span<const std::int32_t> text, const WindowTask& task,
+                             const MeasureOptions& options) {
+  const Model::State& state = model.state();
+  const ModelConfig& config = model.config();
+  if (auto error = check_task(config, text, task)) return *std::move(error);
+  auto kinds = scaled_kinds(model.positions(), task.scaling, task.factor);
+  if (!kinds) return kinds.error();
+  auto rotations = Rotations::make(config, *kinds, task.length);
+  if (!rotations) return rotations.error();
+  const std::int64_t needed = memory_needed(model, task.length);
+  if (const std::int64_t free = memory_available(); free > 0 && needed > free)
+    return Error{Code::kInvalid, "--lengths",
+                 "want a context that fits the free memory of " + shown_bytes(free) + ", got " +
+                     std::to_string(task.length) + " tokens, which take " + shown_bytes(needed)};
+
+  const ThreadScope scope(model.options().threads);
+  const Error interrupted{Code::kUnavailable, "eval", "interrupted"};
+  const std::int64_t scored = task.scored_end - task.scored_first;
+  const std::int64_t chunk = std::min(options.chunk > 0 ? options.chunk : kChunk, task.length);
+  Work work(config, task.length, scored, options);
+
+  const auto window = text.subspan(static_cast<std::size_t>(task.first_token), static_cast<std::size_t>(task.length));
+  Buffer<float> x(task.length * config.hidden_size);
+  embed(state, window, x.data());
+  Workspace workspace(state, chunk);
+  KvCache cache(model.options().dtype, config.kv_heads, config.head_dim, task.length);
+  for (int layer = 0; layer < config.layers; ++layer)
+    for (std::int64_t first = 0; first < task.length; first += chunk) {
+      const std::int64_t tokens = std::min(chunk, task.length - first);
+      run_layer(state, layer, *rotations, cache, first, tokens, x.data() + first * config.hidden_size, workspace);
+      if (!work.advance(work.layer_cost(first, tokens))) return interrupted;
+    }
+  WindowRecord record{.task = task, .tokens_seen = task.length};
+  record.body_seconds = work.seconds();
+
+  record.nll.resize(static_cast<std::size_t>(scored));
+  const std::int64_t step = std::min(kOutputRows, chunk);
+  Buffer<float> logits(step * config.vocabulary);
+  std::vector<double> nll(static_cast<std::size_t>(scored));
+  const Kernels& kernels = active_kernels();
+  for (std::int64_t done = 0; done < scored; done += step) {
+    const std::int64_t rows = std::min(step, scored - done);
+    const std::int64_t row = task.scored_first - 1 - task.first_token + done;
+    run_output(state, x.data() + row * config.hidden_size, rows, logits.data(), workspace);
+#pragma omp parallel for num_threads(model.options().threads)
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const float* const own = logits.data() + r * config.vocabulary;
+      nll[static_cast<std::size_t>(done + r)] =
+          kernels.log_sum_exp(own, config.vocabulary) - own[window[static_cast<std::size_t>(row + 1 + r)]];
+    }
+    if (!work.advance(work.output_cost(rows)) && done + rows < scored) return interrupted;
+  }
+  for (std::size_t i = 0; i < nll.size(); ++i) {
+    record.nll_sum += nll[i];
+    record.nll[i] = static_cast<float>(nll[i]);
+  }
+  record.tokens_per_second = static_cast<double>(task.length) / std::max(work.seconds(), 1e-9);
+  return record;
+}
+
+double WindowRecord::perplexity() const {
+  return std::exp(nll_sum / static_cast<double>(task.scored_end - task.scored_first));
+}
+
+std::vector<PositionBucket> bucket_by_position(const WindowRecord& record, int buckets) {
+  std::vector<PositionBucket> out;
+  const auto count = static_cast<std::int64_t>(record.nll.size());
+  const std::int64_t width = (count + std::max(buckets, 1) - 1) / std::max(buckets, 1);
+  const std::int64_t first = record.task.scored_first - record.task.first_token;
+  for (std::int64_t at = 0; at < count; at += width) {
+    const std::int64_t end = std::min(at + width, count);
+    double sum = 0.0;
+    for (std::int64_t i = at; i < end; ++i) sum += static_cast<double>(record.nll[static_cast<std::size_t>(i)]);
+    out.push_back({first + at, first + end, sum / static_cast<double>(end - at)});
+  }
+  return out;
+}
+
+std::vector<Summary> summarize(std::span<const WindowRecord> records) {
+  std::vector<Summary> out;
+  std::vector<char> taken(records.size(), 0);
+  for (std::size_t i = 0; i < records.size(); ++i) {
+    if (taken[i] != 0) continue;
+    Summary summary{
+        .length = records[i].task.length, .scaling = records[i].task.scaling, .factor = records[i].task.factor};
+    std::vector<double> means;
+    double nll = 0.0;
+    double scored = 0.0;
+    double tokens = 0.0;
+    double seconds = 0.0;
+    for (std::size_t j = i; j < records.size(); ++j) {
+      const WindowRecord& each = records[j];
+      if (each.task.length != summary.length || each.task.scaling != summary.scaling ||
+          each.task.factor != summary.factor)
+        continue;
+      taken[j] = 1;
+      const auto count = static_cast<double>(each.task.scored_end - each.task.scored_first);
+      means.push_back(each.nll_sum / count);
+      nll += each.nll_sum;
+      scored += count;
+      tokens += static_cast<double>(each.tokens_seen);
+      if (each.tokens_per_second > 0) seconds += static_cast<double>(each.tokens_seen) / each.tokens_per_second;
+    }
+    summary.windows = static_cast<int>(means.size());
+    summary.mean_nll = nll / scored;
+    summary.perplexity = std::exp(summary.mean_nll);
+    if (means.size() > 1) {
+      double middle = 0.0;
+      for (const double mean : means) middle += mean / static_cast<double>(means.size());
+      double squares = 0.0;
+      for (const double mean : means) squares += (mean - middle) * (mean - middle);
+      summary.spread = std::sqrt(squares / static_cast<double>(means.size() - 1));
+    }
+    if (seconds > 0) summary.tokens_per_second = tokens / seconds;
+    out.push_back(std::move(summary));
+  }
+  return out;
+}
+
+}  // namespace ropewalk::runner

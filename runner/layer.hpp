@@ -1,0 +1,77 @@
+#pragma once
+
+#include <ropewalk/config.hpp>
+#include <ropewalk/rotary.hpp>
+
+#include "runner/attention.hpp"
+#include "runner/checkpoint.hpp"
+#include "runner/linear.hpp"
+#include "runner/model.hpp"
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+namespace ropewalk::runner {
+
+struct Layer {
+  std::vector<float> attention_norm;  // [hidden]
+  Linear qkv;                         // [(heads + 2 * kv_heads) * head_dim, hidden]: queries, keys, values
+  Linear attention_out;               // [hidden, heads * head_dim]
+  std::vector<float> feed_norm;       // [hidden]
+  Linear gate_up;                     // [2 * intermediate, hidden]
+  Linear down;                        // [hidden, intermediate]
+};
+
+struct Model::State {
+  Checkpoint checkpoint;
+  LoadOptions options;
+  std::vector<Layer> layers;
+  std::vector<float> final_norm;  // [hidden]
+  Linear output;                  // [vocabulary, hidden]
+
+  const ModelConfig& config() const noexcept { return checkpoint.config(); }
+};
+
+/// How every layer turns its queries and keys, ready to use.
+class Rotations {
+ public:
+  /// Errors: those of Rotary::make; kInvalid (path "kinds") unless every layer is in exactly one kind;
+  /// kUnsupported for a spec with several axes or a query temperature, which no Llama has.
+  static Result<Rotations> make(const ModelConfig& config, std::span<const LayerKind> kinds,
+                                std::int64_t running_length);
+
+  const Rotary* rotary(int layer) const noexcept;  ///< nullptr: this layer does not rotate
+  double softmax_scale(int layer) const noexcept;
+
+ private:
+  std::vector<std::optional<Rotary>> rotaries_;  // [kinds]
+  std::vector<std::size_t> kind_of_layer_;
+  double plain_scale_ = 1.0;
+};
+
+/// What a chunk of tokens needs on its way through a layer; reused from chunk to chunk.
+struct Workspace {
+  Workspace(const Model::State& model, std::int64_t chunk);
+  static std::int64_t bytes(const ModelConfig& config, DType dtype, std::int64_t chunk);
+
+  std::int64_t chunk;
+  Buffer<float> qkv;      // [chunk, (heads + 2 * kv_heads) * head_dim]
+  Buffer<float> gate_up;  // [chunk, 2 * intermediate]
+  Buffer<std::byte> in;   // [chunk, max(hidden, heads * head_dim, intermediate)] in the model's dtype: enters a product
+  std::vector<std::int64_t> positions;  // [chunk]
+};
+
+/// The embeddings of `tokens`, as float32 [tokens, hidden]. The ids are inside the vocabulary.
+void embed(const Model::State& model, std::span<const std::int32_t> tokens, float* x);
+
+/// Takes x [tokens, hidden], tokens <= chunk, through one layer, in place. The tokens stand at positions first, first +
+/// 1, ...; their keys and values are written to the cache, which holds those of all positions before.
+void run_layer(const Model::State& model, int layer, const Rotations& rotations, KvCache& cache, std::int64_t first,
+               std::int64_t tokens, float* x, Workspace& workspace);
+
+/// The final norm and the output matrix: logits [rows, vocabulary] of x [rows, hidden], rows <= chunk.
+void run_output(const Model::State& model, const float* x, std::int64_t rows, float* logits, Workspace& workspace);
+
+}  // namespace ropewalk::runner

@@ -1,0 +1,73 @@
+"""Wrong input: one line on stderr, exit code 2, whatever is wrong."""
+
+import json
+
+import pytest
+from conftest import LLAMA, ok, refused
+
+
+def test_help_and_version_answer_with_0():
+    assert ok("--version").startswith("ropewalk ")
+    assert "explain" in ok("--help")
+    for verb in ("explain", "rotate", "table", "eval"):
+        page = ok(verb, "--help")
+        assert "Examples" in page and "--" in page
+
+
+@pytest.mark.parametrize("arguments", [
+    [], ["exlpain"], ["explain"], ["explain", "a", "b"], ["explain", "--nonsense", "a"], ["table", "a"],
+    ["rotate", "a", "--q", "b"], ["eval", "a"], ["explain", "a", "--numerics", "fp64"], ["explain", "a", "--length", "0"],
+    ["explain", "a", "--length", "-5"], ["explain", "a", "--length", "2g"], ["explain", "a", "--length", "99999999999999999m"],
+    ["table", "a", "--what", "tan", "--positions", "0"], ["table", "a", "--what", "cos"],
+    ["eval", "a", "--text", "b", "--windows", "many"],
+])
+def test_wrong_words_are_refused(arguments):
+    refused(*arguments)
+
+
+def test_an_unknown_verb_is_answered_with_the_known_ones():
+    refused("exlpain", "config.json", says=("explain", "rotate", "table", "eval", "exlpain"))
+
+
+def test_a_path_that_is_not_there(tmp_path):
+    for verb in (["explain"], ["table", "--what", "inv_freq"]):
+        refused(verb[0], tmp_path / "missing.json", *verb[1:], says="missing.json")
+    refused("explain", tmp_path, says=str(tmp_path))
+    refused("explain", "", says="")
+    refused("explain", "/dev/null")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '{"model_type": 5}', "\x00\x01", "[" * 100000,
+                                  json.dumps(LLAMA)[:-1], '{"model_type": "llama"}'])
+def test_a_config_that_is_none(config, text):
+    refused("explain", config(text))
+
+
+@pytest.mark.parametrize("change", [
+    {"rope_theta": -1.0}, {"rope_theta": "many"}, {"rope_theta": 0}, {"head_dim": 63}, {"head_dim": 0}, {"head_dim": -64},
+    {"head_dim": 2**40}, {"num_attention_heads": 0}, {"rope_scaling": {"rope_type": "linear", "factor": 0.25}},
+    {"rope_scaling": {"rope_type": "linear"}}, {"rope_scaling": {"rope_type": "sideways", "factor": 2.0}},
+    {"rope_scaling": {"rope_type": "linear", "type": "dynamic", "factor": 2.0}}, {"rope_scaling": "linear"},
+    {"max_position_embeddings": -1}, {"num_hidden_layers": -3}, {"num_hidden_layers": 10**12},
+])
+def test_a_config_with_a_wrong_number(config, change):
+    refused("explain", config(LLAMA | change))
+
+
+def test_an_odd_rotary_dim(config):
+    gptj = {"model_type": "gptj", "n_embd": 256, "n_head": 4, "n_layer": 2, "n_positions": 2048, "rotary_dim": 31}
+    refused("explain", config(gptj), says=("rotary_dim", "31"))
+
+
+@pytest.mark.parametrize("body", [b"GGUF", b"GGUF\x03\x00\x00\x00" + b"\xff" * 16, b"GGUF\x03\x00\x00\x00" + bytes(16),
+                                  b"GGUF\x00\x00\x00\x03" + bytes(16), b"GGUF" + bytes(1000)])
+def test_a_hostile_gguf(tmp_path, body):
+    path = tmp_path / "model.gguf"
+    path.write_bytes(body)
+    refused("explain", path, says="gguf")
+    refused("eval", path, "--text", path)
+
+
+def test_control_characters_do_not_reach_the_terminal(config):
+    message = refused("explain", config(LLAMA | {"model_type": "a\x1b[2J\nb"}))
+    assert "\x1b" not in message

@@ -1,0 +1,349 @@
+"""`ropewalk eval` on a tiny random Llama: the contract of its JSON, resuming, the report. What its numbers mean on a real
+model is held by tests/runner."""
+
+import html.parser
+import json
+import math
+import re
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+from conftest import BINARY, ok, refused, run
+
+SCALINGS = "none,linear,ntk,dynamic,yarn"
+
+
+def byte_letters():
+    """GPT-2's letters for the 256 bytes: printable ones stand for themselves, the others for letters from U+0100 on."""
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [b for b in range(256) if b not in plain]
+    return {b: chr(b) for b in plain} | {b: chr(256 + i) for i, b in enumerate(others)}
+
+
+def write_safetensors(path, tensors):
+    header, offset = {}, 0
+    for name, array in tensors.items():
+        header[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [offset, offset + array.nbytes]}
+        offset += array.nbytes
+    text = json.dumps(header).encode()
+    with open(path, "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for array in tensors.values():
+            file.write(array.tobytes())
+
+
+def write_model(folder, hidden=32, layers=2, heads=4, kv_heads=2, inner=64, context=64):
+    folder.mkdir(parents=True, exist_ok=True)
+    generator = np.random.default_rng(11)
+    head_dim = hidden // heads
+
+    def matrix(rows, columns, scale=0.3):
+        return (generator.standard_normal((rows, columns)) * scale).astype(np.float32)
+
+    tensors = {"model.embed_tokens.weight": matrix(256, hidden, 1.0)}
+    for i in range(layers):
+        base = f"model.layers.{i}."
+        tensors |= {
+            base + "input_layernorm.weight": np.ones(hidden, np.float32),
+            base + "self_attn.q_proj.weight": matrix(heads * head_dim, hidden),
+            base + "self_attn.k_proj.weight": matrix(kv_heads * head_dim, hidden),
+            base + "self_attn.v_proj.weight": matrix(kv_heads * head_dim, hidden),
+            base + "self_attn.o_proj.weight": matrix(hidden, heads * head_dim),
+            base + "post_attention_layernorm.weight": np.ones(hidden, np.float32),
+            base + "mlp.gate_proj.weight": matrix(inner, hidden),
+            base + "mlp.up_proj.weight": matrix(inner, hidden),
+            base + "mlp.down_proj.weight": matrix(hidden, inner),
+        }
+    tensors["model.norm.weight"] = np.ones(hidden, np.float32)
+    write_safetensors(folder / "model.safetensors", tensors)
+    (folder / "config.json").write_text(json.dumps({
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 256, "hidden_size": hidden,
+        "intermediate_size": inner, "num_hidden_layers": layers, "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads, "hidden_act": "silu", "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
+        "max_position_embeddings": context, "tie_word_embeddings": True}))
+    letters = byte_letters()
+    (folder / "tokenizer.json").write_text(json.dumps({
+        "version": "1.0", "added_tokens": [], "normalizer": None,
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
+        "post_processor": None, "decoder": {"type": "ByteLevel"},
+        "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": "",
+                  "end_of_word_suffix": "", "fuse_unk": False, "byte_fallback": False,
+                  "vocab": {letters[b]: b for b in range(256)}, "merges": []}}))
+    return folder
+
+
+def write_text(path, characters=2000):
+    words = np.random.default_rng(13).choice(["rope", "walk", "strand", "turn", "phase", "the", "a", "of", "lane"], characters)
+    path.write_text(" ".join(words)[:characters])
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return write_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture
+def text(tmp_path):
+    return write_text(tmp_path / "text.txt")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def arguments(model, text, lengths="48,64,128", scaling=SCALINGS, score="32", *more):
+    return ("eval", model, "--text", text, "--lengths", lengths, "--scaling", scaling, "--score", score, *more)
+
+
+def test_the_json_has_every_key_of_the_contract(model, text):
+    results = json.loads(ok(*arguments(model, text), "--windows", 2, "--json"))
+    windows = results["windows"]
+    assert len(windows) == 3 * 5 * 2 and "specs" in results
+    for window in windows:
+        assert {"length", "scaling", "factor", "first_token", "tokens_seen", "scored", "nll_sum",
+                "tokens_per_second"} <= window.keys()
+        first, end = window["scored"]
+        assert end - first == 32 and end == window["first_token"] + window["length"] <= 2000
+        assert window["tokens_seen"] == window["length"]
+        assert math.isfinite(window["nll_sum"]) and window["nll_sum"] > 0 and window["tokens_per_second"] > 0
+    assert {tuple(w["scored"]) for w in windows if w["window"] == 0} == {tuple(windows[0]["scored"])}, "the same tokens"
+    factors = {(w["length"], w["scaling"]): w["factor"] for w in windows}
+    assert factors[48, "yarn"] == 1 and factors[128, "yarn"] == 2 and factors[128, "none"] == 1
+    assert {w["fingerprint"] for w in windows} == {s["fingerprint"] for s in results["specs"]}
+    assert results["model"]["trained_context"] == 64 and results["text"]["tokens"] == 2000
+    for point in results["perplexity"]:
+        mine = [w["nll_sum"] / 32 for w in windows if (w["length"], w["scaling"]) == (point["length"], point["scaling"])]
+        assert point["perplexity"] == pytest.approx(math.exp(np.mean(mine)), rel=1e-12)
+        assert point["standard_error"] == pytest.approx(
+            point["perplexity"] * np.std(mine, ddof=1) / math.sqrt(2), rel=1e-9, abs=1e-12)
+
+
+def test_nll_is_that_of_the_tiny_model_in_numpy(model, text):
+    """A decoder in twenty lines of float64, with the plain rotation, on the same tokens."""
+    (window,) = json.loads(ok(*arguments(model, text, "128", "none"), "--json"))["windows"]
+    ids = np.frombuffer(text.read_bytes(), np.uint8)[window["first_token"]:][:128].astype(int)
+    raw = (model / "model.safetensors").read_bytes()
+    size = int.from_bytes(raw[:8], "little")
+    weights = {name: np.frombuffer(raw[8 + size:][slice(*entry["data_offsets"])], np.float32).reshape(entry["shape"]).astype(
+        np.float64) for name, entry in json.loads(raw[8:8 + size]).items()}
+    norm = lambda x, w: x / np.sqrt((x * x).mean(-1, keepdims=True) + 1e-5) * w
+    phase = np.arange(128)[:, None] * 10000.0 ** (-np.arange(0, 8, 2) / 8)
+    cos, sin = np.cos(phase)[:, None], np.sin(phase)[:, None]
+    turn = lambda h: np.concatenate([h[..., :4] * cos - h[..., 4:] * sin, h[..., 4:] * cos + h[..., :4] * sin], -1)
+    x = weights["model.embed_tokens.weight"][ids]
+    for i in range(2):
+        w = lambda name: weights[f"model.layers.{i}.{name}.weight"]
+        h = norm(x, w("input_layernorm"))
+        q = turn((h @ w("self_attn.q_proj").T).reshape(128, 4, 8))
+        k = turn((h @ w("self_attn.k_proj").T).reshape(128, 2, 8)).repeat(2, axis=1)
+        v = (h @ w("self_attn.v_proj").T).reshape(128, 2, 8).repeat(2, axis=1)
+        scores = np.einsum("thd,shd->hts", q, k) / np.sqrt(8) + np.where(np.tri(128), 0, -np.inf)
+        scores = np.exp(scores - scores.max(-1, keepdims=True))
+        x = x + np.einsum("hts,shd->thd", scores / scores.sum(-1, keepdims=True), v).reshape(128, 32) @ w("self_attn.o_proj").T
+        h = norm(x, w("post_attention_layernorm"))
+        gate = h @ w("mlp.gate_proj").T
+        x = x + (gate / (1 + np.exp(-gate)) * (h @ w("mlp.up_proj").T)) @ w("mlp.down_proj").T
+    logits = norm(x, weights["model.norm.weight"]) @ weights["model.embed_tokens.weight"].T
+    log_sum = np.log(np.exp(logits - logits.max(-1, keepdims=True)).sum(-1)) + logits.max(-1)
+    want = sum(log_sum[t - 1] - logits[t - 1, ids[t]] for t in range(96, 128))
+    assert window["nll_sum"] == pytest.approx(want, rel=1e-5)
+
+
+def test_windows_that_turn_alike_are_run_once(model, text):
+    windows = json.loads(ok(*arguments(model, text), "--json"))["windows"]
+    by = {(w["length"], w["scaling"]): w for w in windows}
+    for scaling in ("linear", "ntk", "yarn"):
+        assert by[48, scaling]["same_as"] == "none" and by[48, scaling]["nll_sum"] == by[48, "none"]["nll_sum"]
+        assert by[128, scaling]["same_as"] is None and by[128, scaling]["nll_sum"] != by[128, "none"]["nll_sum"]
+
+
+def test_the_table_marks_the_trained_length(model, text):
+    table = ok(*arguments(model, text), "--windows", 2)
+    assert re.search(r"context +factor +none +linear +ntk +dynamic +yarn", table)
+    assert re.search(r"^ +64 \* +1 ", table, re.M) and re.search(r"^ +128 +2 ", table, re.M)
+    assert "+-" in table and "standard error" in table
+
+
+def test_json_goes_to_a_file_or_stands_instead_of_the_table(model, text, tmp_path):
+    command = arguments(model, text, "64", "none")
+    path = tmp_path / "results.json"
+    assert "context" in ok(*command, "--json", path)
+    for places in (("--json",), ("--json", "-")):
+        assert json.loads(ok(*command, *places, "--state", f"{path}.state")) | {"date": 0} == json.loads(
+            path.read_text()) | {"date": 0}
+    before = ok("eval", "--json", *command[1:], "--state", f"{path}.state")
+    assert json.loads(before)["windows"] == json.loads(path.read_text())["windows"]
+
+
+def test_a_factor_may_be_given_for_all_or_for_one(model, text):
+    windows = json.loads(ok(*arguments(model, text, "128", "none,yarn,yarn:4"), "--factor", "8", "--json"))["windows"]
+    assert [(w["scaling"], w["factor"]) for w in windows] == [("none", 1), ("yarn", 8), ("yarn", 4)]
+
+
+def test_loss_by_position_covers_the_whole_window(model, text):
+    results = json.loads(ok(*arguments(model, text, "64,128", "none,yarn"), "--by-position", "--json"))
+    assert [curve["series"] for curve in results["by_position"]] == ["none", "yarn"]
+    for curve in results["by_position"]:
+        buckets = curve["buckets"]
+        assert curve["length"] == 128 and buckets[-1]["end"] == 128 and buckets[0]["first"] <= 1
+        assert all(a["end"] == b["first"] for a, b in zip(buckets, buckets[1:]))
+        assert all(math.isfinite(bucket["mean_nll"]) for bucket in buckets)
+    assert len(results["windows"]) == 4, "the passes by position are no windows"
+
+
+def test_finished_windows_are_kept_and_not_run_again(model, text, tmp_path):
+    state, more = tmp_path / "state", ("--windows", 2, "--json")
+    first = json.loads(ok(*arguments(model, text), *more, "--state", state))
+    lines = state.read_text().splitlines()
+    assert len(lines) == sum(w["same_as"] is None for w in first["windows"])
+    again = run(*arguments(model, text), *more, "--state", state)
+    assert json.loads(again.stdout)["windows"] == first["windows"], "speed included: nothing ran"
+    assert f"{len(lines)} of 30 windows are known" in again.stderr or "windows are known" in again.stderr
+    assert state.read_text().splitlines() == lines
+    ok(*arguments(model, text), *more, "--state", state, "--fresh")
+    assert len(state.read_text().splitlines()) == len(lines) and state.read_text().splitlines() != lines
+
+
+def test_a_damaged_state_costs_only_what_is_damaged(model, text, tmp_path):
+    state = tmp_path / "state"
+    first = json.loads(ok(*arguments(model, text), "--json", "--state", state))
+    lines = state.read_text().splitlines(keepends=True)
+    foreign = json.dumps(json.loads(lines[0]) | {"run": "0" * 64, "nll_sum": "1"}) + "\n"
+    wrong = [lines[1][:40] + "\n", '{"run": 5}\n', "\x00\xff\n", lines[1].replace('"scored":[', '"scored":["x",'), foreign]
+    state.write_bytes(("".join([lines[0], *wrong]) + lines[2][:-20]).encode("latin-1"))
+    again = run(*arguments(model, text), "--json", "--state", state)
+    assert again.returncode == 0 and "ignored 5 lines" in again.stderr
+    for a, b in zip(json.loads(again.stdout)["windows"], first["windows"]):
+        assert a["nll_sum"] == b["nll_sum"]
+    assert foreign.encode() in state.read_bytes(), "another run's lines stay"
+
+
+def test_another_text_or_dtype_is_another_run(model, text, tmp_path):
+    state = tmp_path / "state"
+    ok(*arguments(model, text, "64", "none"), "--state", state)
+    other = tmp_path / "other.txt"
+    other.write_text(text.read_text().upper())
+    assert "are known" not in run(*arguments(model, other, "64", "none"), "--state", state).stderr
+    assert "are known" in run(*arguments(model, text, "64", "none"), "--state", state).stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path, number):
+    model = write_model(tmp_path / "slower", hidden=64, layers=4, inner=256, context=256)
+    text, state = write_text(tmp_path / "text.txt", 12000), tmp_path / "state"
+    command = arguments(model, text, "256,4096", "none,yarn", "128", "--windows", "3", "--state", state, "--threads", "1")
+    tool = subprocess.Popen([BINARY, *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while (not state.exists() or state.read_text().count("\n") < 1) and time.monotonic() < deadline and tool.poll() is None:
+        time.sleep(0.01)
+    tool.send_signal(number)
+    out, err = tool.communicate(timeout=60)
+    kept = state.read_text().count("\n")
+    assert tool.returncode == 1 and out == "", err
+    assert re.search(r"interrupted: \d+ of 12 windows kept in .*state, run the same command again to resume", err)
+    assert 1 <= kept < 9
+    resumed = run(*command, "--json")
+    assert resumed.returncode == 0 and "windows are known" in resumed.stderr
+    assert state.read_text().count("\n") == 9, "256 tokens: yarn turns as none does"
+    whole = json.loads(ok(*command, "--json", "--fresh"))
+    for a, b in zip(json.loads(resumed.stdout)["windows"], whole["windows"]):
+        assert a["nll_sum"] == b["nll_sum"]
+
+
+class Page(html.parser.HTMLParser):
+    """What a browser would load, and which elements and scripts there are."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.loads, self.tags, self.scripts = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.loads += [value for name, value in attributes if name in ("src", "href", "data", "action", "poster", "srcset")]
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_data(self, data):
+        if self.tags and self.tags[-1] == "script":
+            self.scripts[-1] += data
+
+
+def test_the_report_is_one_page_with_the_numbers(model, text, tmp_path):
+    report, svg, results = tmp_path / "report.html", tmp_path / "curves.svg", tmp_path / "results.json"
+    ok(*arguments(model, text), "--windows", 2, "--by-position", "--report", report, "--svg", svg, "--json", results)
+    page = Page(report.read_text())
+    assert page.loads == [] and "@import" not in report.read_text() and "link" not in page.tags
+    assert len(page.scripts) == 3 and "Chart.js v3" in page.scripts[0]
+    data = json.loads(page.scripts[1])
+    measured = json.loads(results.read_text())
+    assert data["trained_context"] == 64 and data["lengths"] == [48, 64, 128]
+    assert [series["label"] for series in data["series"]] == SCALINGS.split(",")
+    assert [p["y"] for s in data["series"] for p in s["points"]] == [p["perplexity"] for p in measured["perplexity"]]
+    assert len(data["by_position"]) == 5
+    assert "(trained)" in report.read_text() and measured["model"]["sha256"] in report.read_text()
+    import xml.etree.ElementTree as tree
+
+    drawing = tree.parse(svg).getroot()
+    assert drawing.tag.endswith("svg") and len(drawing.findall("{*}path")) == 5
+
+
+def test_names_cannot_inject_into_the_report(model, tmp_path):
+    """Neither markup, nor the end of a script, nor the name of another part of the page."""
+    folder = tmp_path / "a<"
+    text = write_text(tmp_path / '<img src=x onerror=alert(1)> & "@DATA@" @CHART_JS@.txt')
+    evil = folder / "script><script>alert(1)<"
+    evil.mkdir(parents=True)
+    for file in model.iterdir():
+        (evil / file.name).write_bytes(file.read_bytes())
+    report, svg = tmp_path / "report.html", tmp_path / "curves.svg"
+    ok(*arguments(evil, text, "64,128", "none,yarn"), "--report", report, "--svg", svg)
+    page = Page(report.read_text())
+    assert len(page.scripts) == 3 and "img" not in page.tags and page.loads == []
+    assert page.scripts[0].count("Chart.js v3") >= 1 and report.read_text().count("Chart.js v3.9") == 1
+    import xml.etree.ElementTree as tree
+
+    tree.parse(svg)
+
+
+def test_what_cannot_work_is_refused_before_it_begins(model, text, tmp_path):
+    at_once = {"timeout": 20}
+    refused(*arguments(model, tmp_path / "missing.txt"), says="missing.txt", **at_once)
+    refused(*arguments(model, tmp_path), says=str(tmp_path), **at_once)
+    refused(*arguments(tmp_path / "missing", text), says="missing", **at_once)
+    refused(*arguments(model, text, "4k"), says=("--lengths", "2000", "4096"), **at_once)
+    refused(*arguments(model, text, "1000000m"), says="--lengths", **at_once)
+    refused(*arguments(model, text, "32"), says="--lengths", **at_once)
+    refused(*arguments(model, text, "64,,128"), says="--lengths", **at_once)
+    refused(*arguments(model, text, "64", "none,sideways"), says=("--scaling", "sideways", "yarn"), **at_once)
+    refused(*arguments(model, text, "64", "none:2"), says="--scaling", **at_once)
+    refused(*arguments(model, text, "64", "yarn"), "--factor", "0.5", says=("--factor", "0.5"), **at_once)
+    refused(*arguments(model, text, "64", "yarn"), "--factor", "much", says=("--factor", "much"), **at_once)
+    refused(*arguments(model, text), "--windows", 0, says="--windows", **at_once)
+    refused(*arguments(model, text), "--windows", 100000, says="--windows", **at_once)
+    refused(*arguments(model, text), "--threads", -1, says="--threads", **at_once)
+    empty = tmp_path / "empty.txt"
+    empty.write_text("")
+    refused(*arguments(model, empty), says="empty.txt", **at_once)
+    binary = tmp_path / "binary.txt"
+    binary.write_bytes(b"a" * 300 + b"\xff\xfe" + b"a" * 300)
+    refused(*arguments(model, binary), says=("UTF-8", "300"), **at_once)
+
+
+@pytest.mark.parametrize("option", ["--report", "--json", "--svg", "--state"])
+def test_an_unwritable_result_is_refused_before_it_begins(model, text, tmp_path, option):
+    for place in ("/proc/nothing/here", "/proc/nothing", tmp_path):
+        refused(*arguments(model, text), option, place, says=str(place))
+    assert {p.name for p in tmp_path.iterdir()} <= {"text.txt", "cache"}
+
+
+def test_progress_is_told_on_stderr_only(model, text):
+    done = run(*arguments(model, text, "64,128", "none,yarn"))
+    assert done.returncode == 0
+    assert re.search(r"\[1/4\] 64 tokens, none.*perplexity .* tokens/s", done.stderr)
+    assert re.search(r"left", done.stderr) and "\r" not in done.stderr and "\x1b" not in done.stderr
