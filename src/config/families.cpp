@@ -1,6 +1,7 @@
 // One row a model family: what its config.json does not say. Read in transformers 5.23.0 unless a row's `module` says
-// otherwise: models/<module>/configuration_*.py for what is assumed of missing keys, modeling_*.py for the pairs (from
-// the function that applies cosine and sine), the width, and the layers that turn. tests/python/
+// otherwise (a family that transformers does not have; its own code, or what an engine that runs it does):
+// models/<module>/configuration_*.py for what is assumed of missing keys, modeling_*.py for the pairs (from the
+// function that applies cosine and sine), the width, and the layers that turn. tests/python/
 // test_transformers_parity.py runs those files against these rows.
 
 #include "config/families.hpp"
@@ -42,8 +43,10 @@ constexpr Row kRows[] = {
     {.name = "apertus", .module = "apertus", .layout = kHalf, .assumes = {4096, 32, 32, 65536}, .theta = 12000000.0, .default_rope = R"({"rope_type":"llama3","rope_theta":12000000.0,"factor":8.0,"original_max_position_embeddings":8192,"low_freq_factor":1.0,"high_freq_factor":4.0})"},
     {.name = "arcee", .module = "arcee", .layout = kHalf, .assumes = {2560, 32, 32, 4096}},
     {.name = "aria_text", .module = "aria", .layout = kHalf, .assumes = {4096, 32, 32, 2048}},
+    {.name = "baichuan", .module = "vLLM models/baichuan.py: BaichuanForCausalLM", .layout = kHalf, .theta_fixed = true, .head = HeadRule::kQuotient, .rule = LayerRule::kBaichuan, .takes = Takes::kDefault},
     {.name = "bitnet", .module = "bitnet", .layout = kHalf, .assumes = {2560, 20, 30, 2048}, .theta = 500000.0},
     {.name = "chameleon", .module = "chameleon", .layout = kHalf, .assumes = {4096, 32, 32, 4096}},
+    {.name = "codeshell", .module = "its own code as ported in ATB-models: CodeShellRotaryEmbedding", .layout = kHalf, .theta_fixed = true, .head = HeadRule::kQuotient, .takes = Takes::kDefault, .rotary_word = "rope", .needs = "position_embedding_type"},
     {.name = "csm", .module = "csm", .layout = kHalf, .assumes = {2048, 32, 16, 2048}, .theta = 500000.0, .remark = "these are the backbone's positions; depth_decoder_config has its own"},
     {.name = "csm_depth_decoder_model", .module = "csm", .layout = kHalf, .assumes = {1024, 8, 4, 33}, .theta = 500000.0},
     {.name = "cwm", .module = "cwm", .layout = kHalf, .assumes = {6144, 48, 64, 131072}, .theta = 1000000.0, .head_dim = 128, .default_rope = R"({"rope_theta":1000000.0,"factor":16.0,"high_freq_factor":4.0,"low_freq_factor":1.0,"original_max_position_embeddings":8192,"rope_type":"llama3"})"},
@@ -53,8 +56,10 @@ constexpr Row kRows[] = {
     {.name = "doge", .module = "doge", .layout = kHalf, .assumes = {1024, 8, 32, 2048}},
     {.name = "dots1", .module = "dots1", .layout = kHalf, .assumes = {4608, 32, 62, 2048}},
     {.name = "emu3_text_model", .module = "emu3", .layout = kHalf, .assumes = {4096, 32, 32, 9216}, .theta = 1000000.0},
+    {.name = "esm", .module = "esm", .layout = kHalf, .assumes = {768, 12, 12, 1026}, .head = HeadRule::kQuotient, .takes = Takes::kDefault, .rotary_word = "rotary"},
     {.name = "esmc", .module = "esmc", .layout = kHalf, .assumes = {2560, 40, 80, 2048}},
     {.name = "eurobert", .module = "eurobert", .layout = kHalf, .assumes = {768, 12, 12, 8192}},
+    {.name = "exaone", .module = "its own code (EXAONE 3.5) as ported in TensorRT-LLM auto_deploy: the functions of transformers", .layout = kHalf},
     {.name = "falcon", .module = "falcon", .layout = kHalf, .assumes = {4544, 71, 32, 2048}, .head = HeadRule::kQuotient, .off_key = "alibi"},
     {.name = "falcon_h1", .module = "falcon_h1", .layout = kHalf, .assumes = {4096, 32, 32, 8192}},
     {.name = "flex_olmo", .module = "flex_olmo", .layout = kHalf, .assumes = {4096, 32, 32, 4096}, .theta = 500000.0},
@@ -66,6 +71,7 @@ constexpr Row kRows[] = {
     {.name = "granite_docling_text", .module = "granite_docling", .layout = kHalf, .assumes = {1024, 16, 28, 32768}},
     {.name = "granitemoe", .module = "granitemoe", .layout = kHalf, .assumes = {4096, 32, 32, 2048}},
     {.name = "granitemoeshared", .module = "granitemoeshared", .layout = kHalf, .assumes = {4096, 32, 32, 2048}},
+    {.name = "grok-1", .module = "xai-org/grok-1 model.py: RotaryEmbedding, rotate_half", .layout = kHalf, .theta_fixed = true, .takes = Takes::kDefault},
     {.name = "gte", .module = "gte", .layout = kHalf, .assumes = {768, 12, 12, 8192}, .theta = 160000.0},
     {.name = "higgs_audio_v2", .module = "higgs_audio_v2", .layout = kHalf, .assumes = {3072, 24, 28, 2048}, .head_dim = 128, .default_rope = R"({"factor":32.0,"rope_theta":500000.0,"high_freq_factor":0.5,"low_freq_factor":0.125,"original_max_position_embeddings":1024,"rope_type":"llama3"})"},
     {.name = "hrm_text", .module = "hrm_text", .layout = kHalf, .assumes = {1536, 12, 128, 2048}, .head_dim = 128},
@@ -73,6 +79,7 @@ constexpr Row kRows[] = {
     {.name = "hunyuan_v1_moe", .module = "hunyuan_v1_moe", .layout = kHalf, .assumes = {4096, 32, 32, 2048}, .takes = Takes::kHunyuan, .remark = "turns before the weighted norm of q and k: cached keys cannot be shifted by a rotation"},
     {.name = "hy_v3", .module = "hy_v3", .layout = kHalf, .assumes = {4096, 64, 80, 131072}, .theta = 11158840.0, .head_dim = 128},
     {.name = "hyperclovax", .module = "hyperclovax", .layout = kHalf, .assumes = {4096, 32, 32, 2048}},
+    {.name = "internlm2", .module = "its own code, modeling_internlm2.py: InternLM2RotaryEmbedding and its linear and dynamic forms", .layout = kHalf, .head = HeadRule::kQuotient, .takes = Takes::kLinearDynamic, .remark = "its own code keeps a grown dynamic base for later, shorter sequences"},
     {.name = "internlm3", .module = "internlm3", .layout = kHalf, .assumes = {4096, 32, 48, 32768}, .head_dim = 128},
     {.name = "iquestcoder", .module = "iquestcoder", .layout = kHalf, .assumes = {5120, 40, 80, 131072}, .head_dim = 128},
     {.name = "jais2", .module = "jais2", .layout = kHalf, .assumes = {3328, 26, 32, 8192}},
@@ -88,6 +95,8 @@ constexpr Row kRows[] = {
     {.name = "olmo2", .module = "olmo2", .layout = kHalf, .assumes = {4096, 32, 32, 2048}},
     {.name = "olmoe", .module = "olmoe", .layout = kHalf, .assumes = {2048, 16, 16, 4096}},
     {.name = "openai_privacy_filter", .module = "openai_privacy_filter", .layout = kInter, .assumes = {640, 14, 8, 131072}, .theta = 150000.0, .head_dim = 64, .default_rope = kGptOssRope},
+    {.name = "openelm", .module = "its own code, modeling_openelm.py: OpenELMRotaryEmbedding", .layout = kHalf, .theta_key = "rope_freq_constant", .takes = Takes::kDefault, .needs = "head_dim"},
+    {.name = "orion", .module = "vLLM models/orion.py", .layout = kHalf, .head = HeadRule::kQuotient, .takes = Takes::kDefault},
     {.name = "phimoe", .module = "phimoe", .layout = kHalf, .assumes = {4096, 32, 32, 131072}, .theta = 1000000.0},
     {.name = "qwen2", .module = "qwen2", .layout = kHalf, .assumes = {4096, 32, 32, 32768}},
     {.name = "qwen2_moe", .module = "qwen2_moe", .layout = kHalf, .assumes = {2048, 16, 24, 32768}},
@@ -101,6 +110,7 @@ constexpr Row kRows[] = {
     {.name = "unlimited_ocr_text", .module = "unlimited_ocr", .layout = kHalf, .assumes = {1280, 10, 12, 32768}, .head = HeadRule::kQuotient},
     {.name = "vaultgemma", .module = "vaultgemma", .layout = kHalf, .assumes = {2304, 8, 26, 8192}, .head_dim = 256},
     {.name = "voxtral_realtime_text", .module = "voxtral_realtime", .layout = kHalf, .assumes = {4096, 32, 32, 131072}},
+    {.name = "xverse", .module = "SGLang models/xverse.py", .layout = kHalf, .head = HeadRule::kQuotient, .takes = Takes::kDefault},
 
     // Half-split pairs over the whole head, some layers unturned.
     {.name = "afmoe", .module = "afmoe", .layout = kHalf, .assumes = {2048, 16, 32, 16384}, .head_dim = 128, .rule = LayerRule::kTypes, .turning = kSliding, .pattern = Pattern::kEvery, .every = 4, .every_key = "global_attn_every_n_layers", .special = kFull, .common = kSliding},
@@ -124,21 +134,29 @@ constexpr Row kRows[] = {
 
     // Half-split pairs over the leading part of the head.
     {.name = "bamba", .module = "bamba", .layout = kHalf, .assumes = {4096, 32, 32, 262144}, .fraction = 0.5, .rule = LayerRule::kTypes, .turning = kFull, .pattern = Pattern::kBamba},
+    {.name = "bailing_moe", .module = "vLLM models/bailing_moe.py: BailingAttention", .layout = kHalf, .fraction = 1.0, .takes = Takes::kDefault},
+    {.name = "bailing_moe_v2", .module = "its own code, modeling_bailing_moe_v2.py: BailingMoeV2RotaryEmbedding", .layout = kHalf, .fraction = 1.0},
     {.name = "glm4_moe", .module = "glm4_moe", .layout = kHalf, .assumes = {4096, 96, 46, 131072}, .fraction = 0.5},
     {.name = "gpt_neox", .module = "gpt_neox", .layout = kHalf, .assumes = {6144, 64, 44, 2048}, .theta_key = "rotary_emb_base", .fraction = 0.25, .fraction_key = "rotary_pct"},
     {.name = "gpt_neox_japanese", .module = "gpt_neox_japanese", .layout = kHalf, .assumes = {2560, 32, 32, 2048}, .theta_key = "rotary_emb_base", .fraction = 1.0, .fraction_key = "rotary_pct"},
+    {.name = "llada2_moe", .module = "its own code, modeling_llada2_moe.py: LLaDA2MoeRotaryEmbedding", .layout = kHalf, .fraction = 1.0},
     {.name = "minimax_m2", .module = "minimax_m2", .layout = kHalf, .assumes = {3072, 48, 62, 196608}, .theta = 5000000.0, .head_dim = 128, .fraction = 1.0, .fraction_key = "rotary_dim"},
+    {.name = "minimax_m1", .module = "vLLM models/minimax_text_01.py", .layout = kHalf, .fraction = 1.0, .fraction_key = "rotary_dim", .rule = LayerRule::kTypes, .turning = kFull, .pattern = Pattern::kAttnTypes, .takes = Takes::kDefault, .needs = "attn_type_list rope_theta"},
+    {.name = "minimax_m3_vl_text", .module = "minimax_m3_vl", .layout = kHalf, .assumes = {6144, 64, 60, 524288}, .theta = 5000000.0, .head_dim = 128, .fraction = 1.0, .remark = "the index branch of sparse layers turns alike"},
+    {.name = "minimax_text_01", .module = "vLLM models/minimax_text_01.py", .layout = kHalf, .fraction = 1.0, .fraction_key = "rotary_dim", .rule = LayerRule::kTypes, .turning = kFull, .pattern = Pattern::kAttnTypes, .takes = Takes::kDefault, .needs = "attn_type_list rope_theta"},
     {.name = "nemotron", .module = "nemotron", .layout = kHalf, .assumes = {6144, 48, 32, 4096}, .fraction = 0.5},
     {.name = "persimmon", .module = "persimmon", .layout = kHalf, .assumes = {4096, 64, 36, 16384}, .fraction = 0.5},
     {.name = "phi", .module = "phi", .layout = kHalf, .assumes = {2048, 32, 24, 2048}, .fraction = 0.5},
     {.name = "phi3", .module = "phi3", .layout = kHalf, .assumes = {3072, 32, 32, 4096}, .fraction = 1.0, .takes = Takes::kPhi3},
     {.name = "phi4_multimodal", .module = "phi4_multimodal", .layout = kHalf, .assumes = {3072, 32, 32, 131072}, .fraction = 1.0, .takes = Takes::kPhi3},
+    {.name = "qwen", .module = "its own code, modeling_qwen.py: RotaryEmbedding, _rotate_half", .layout = kHalf, .theta_key = "rotary_emb_base", .head_key = "kv_channels", .fraction = 1.0, .fraction_key = "rotary_pct", .takes = Takes::kDefault, .needs_false = "use_dynamic_ntk use_logn_attn"},
     {.name = "qwen3_next", .module = "qwen3_next", .layout = kHalf, .assumes = {2048, 16, 48, 32768}, .head_dim = 256, .fraction = 0.25, .rule = LayerRule::kTypes, .turning = kFull, .pattern = Pattern::kEvery, .every = 4, .every_key = "full_attention_interval", .special = kFull, .common = kLinear},
     {.name = "recurrent_gemma", .module = "recurrent_gemma", .layout = kHalf, .assumes = {2560, 10, 26, 0}, .head = HeadRule::kQuotient, .fraction = 0.5, .rule = LayerRule::kTypes, .turning = kSliding, .pattern = Pattern::kRecurrent, .takes = Takes::kDefault},
     {.name = "stablelm", .module = "stablelm", .layout = kHalf, .assumes = {2560, 32, 32, 4096}, .fraction = 0.25},
 
     // Interleaved pairs.
-    {.name = "codegen", .module = "codegen", .layout = kInter, .assumes = {4096, 16, 28, 2048}, .head = HeadRule::kGptJ, .takes = Takes::kDefault},
+    {.name = "chatglm", .module = "its own code of ChatGLM2 and later, modeling_chatglm.py: RotaryEmbedding, apply_rotary_pos_emb", .layout = kInter, .theta_fixed = true, .head_key = "kv_channels", .fraction = 0.5, .takes = Takes::kDefault, .needs = "kv_channels"},
+    {.name = "codegen", .module = "codegen", .layout = kInter, .assumes = {4096, 16, 28, 2048}, .theta_fixed = true, .head = HeadRule::kGptJ, .takes = Takes::kDefault},
     {.name = "cohere", .module = "cohere", .layout = kInter, .assumes = {8192, 64, 40, 8192}, .theta = 500000.0},
     {.name = "cohere2", .module = "cohere2", .layout = kInter, .assumes = {8192, 64, 40, 8192}, .head = HeadRule::kQuotient, .rule = LayerRule::kTypes, .turning = kSliding, .pattern = Pattern::kEvery, .every = 4, .every_key = "sliding_window_pattern", .special = kFull, .common = kSliding},
     {.name = "cohere2_moe", .module = "cohere2_moe", .layout = kInter, .assumes = {8192, 64, 40, 8192}, .head_dim = 128, .rule = LayerRule::kCohere2Moe, .turning = kSliding, .pattern = Pattern::kEvery, .every = 4, .every_key = "sliding_window_pattern", .special = kFull, .common = kSliding},
@@ -146,10 +164,12 @@ constexpr Row kRows[] = {
     {.name = "ernie4_5_moe", .module = "ernie4_5_moe", .layout = kInter, .assumes = {2560, 20, 28, 131072}, .theta = 500000.0},
     {.name = "glm", .module = "glm", .layout = kInter, .assumes = {4096, 32, 40, 131072}, .head_dim = 128, .fraction = 0.5},
     {.name = "glm4", .module = "glm4", .layout = kInter, .assumes = {4096, 32, 40, 131072}, .head_dim = 128, .fraction = 0.5},
-    {.name = "gptj", .module = "gptj", .layout = kInter, .assumes = {4096, 16, 28, 2048}, .head = HeadRule::kGptJ, .takes = Takes::kDefault},
+    {.name = "gptj", .module = "gptj", .layout = kInter, .assumes = {4096, 16, 28, 2048}, .theta_fixed = true, .head = HeadRule::kGptJ, .takes = Takes::kDefault},
     {.name = "helium", .module = "helium", .layout = kInter, .assumes = {2560, 20, 24, 4096}, .theta = 100000.0, .head_dim = 128},
     {.name = "llama4_text", .module = "llama4", .layout = kInter, .assumes = {5120, 40, 48, 131072}, .theta = 500000.0, .head_dim = 128, .rule = LayerRule::kNoRopeList, .every = 4, .every_key = "no_rope_layer_interval"},
-    {.name = "roformer", .module = "roformer", .layout = kInter, .assumes = {768, 12, 12, 1536}, .head = HeadRule::kQuotient, .takes = Takes::kDefault},
+    {.name = "moonshine", .module = "moonshine", .layout = kInter, .assumes = {288, 8, 6, 512}, .fraction = 0.9, .remark = "the layers are the decoder's; the encoder's turn alike, cross-attention does not turn; channels added by pad_head_dim_to_multiple_of are zeros behind the head, added after the rotation"},
+    {.name = "moonshine_streaming", .module = "moonshine_streaming", .layout = kInter, .assumes = {320, 8, 6, 4096}, .fraction = 1.0, .default_rope = R"({"rope_type":"default","rope_theta":10000.0,"partial_rotary_factor":0.8})", .remark = "the layers are the decoder's; its encoder and cross-attention do not turn"},
+    {.name = "roformer", .module = "roformer", .layout = kInter, .assumes = {768, 12, 12, 1536}, .theta_fixed = true, .head = HeadRule::kQuotient, .takes = Takes::kDefault},
 
     // Multi-head latent attention: the trailing qk_rope_head_dim channels turn.
     {.name = "axk1", .module = "axk1", .layout = kInter, .assumes = {7168, 64, 61, 32768}, .mla = {128, 64}, .head = HeadRule::kMla, .rope_interleave_key = true, .scale_softmax = true, .remark = kDeinterleaved},
@@ -161,7 +181,7 @@ constexpr Row kRows[] = {
     {.name = "glm4_moe_lite", .module = "glm4_moe_lite", .layout = kInter, .assumes = {2048, 20, 47, 202752}, .mla = {192, 64}, .head = HeadRule::kMla, .rope_interleave_key = true, .scale_softmax = true, .remark = kDeinterleaved},
     {.name = "glm_moe_dsa", .module = "glm_moe_dsa", .layout = kInter, .assumes = {6144, 64, 78, 202752}, .mla = {192, 64}, .head = HeadRule::kMla, .scale_softmax = true, .remark = kIndexer},
     {.name = "hy_v4", .module = "hy_v4", .layout = kHalf, .assumes = {2816, 32, 34, 262144}, .mla = {192, 64}, .head = HeadRule::kMla, .scale_softmax = true, .remark = kIndexer},
-    {.name = "kimi_k2", .module = "variants section 5, with DeepSeek-V3", .layout = kInter, .head = HeadRule::kMla, .scale_softmax = true},
+    {.name = "kimi_k2", .module = "vLLM and llama.cpp, which run it as DeepSeek-V3", .layout = kInter, .head = HeadRule::kMla, .scale_softmax = true},
     {.name = "longcat_flash", .module = "longcat_flash", .layout = kInter, .assumes = {6144, 64, 28, 131072}, .theta = 10000000.0, .mla = {128, 64}, .head = HeadRule::kMla, .scale_softmax = true, .layer_factor = 2, .remark = kDeinterleaved},
     {.name = "minicpm3", .module = "minicpm3", .layout = kHalf, .assumes = {2560, 40, 62, 32768}, .mla = {64, 32}, .head = HeadRule::kMla, .scale_softmax = true},
     {.name = "mistral4", .module = "mistral4", .layout = kInter, .assumes = {4096, 32, 36, 1048576}, .mla = {64, 64}, .head = HeadRule::kMla, .default_rope = R"({"type":"yarn","rope_theta":10000.0,"factor":128.0,"original_max_position_embeddings":8192,"beta_fast":32.0,"beta_slow":1.0,"mscale_all_dim":1.0,"mscale":1.0,"llama_4_scaling_beta":0.1})", .rope_interleave_key = true, .scale_softmax = true, .query_temperature = true, .remark = kDeinterleaved},
@@ -186,7 +206,7 @@ constexpr Row kRows[] = {
     {.name = "ultrabert", .module = "ultrabert", .layout = kHalf, .assumes = {4096, 32, 32, 32768}, .rule = LayerRule::kNested, .pattern = Pattern::kEvery, .every = 3, .special = kFull, .common = kSliding, .nested = {{{.type = kFull}, {.type = kSliding}}}, .default_rope = R"({"sliding_attention":{"rope_type":"default","rope_theta":10000.0},"full_attention":{"rope_type":"default","rope_theta":2560000.0}})"},
     {.name = "zaya", .module = "zaya", .layout = kHalf, .assumes = {2048, 8, 40, 131072}, .head_dim = 128, .rule = LayerRule::kNested, .pattern = Pattern::kUniform, .special = "hybrid", .nested = {{{.type = "hybrid", .fraction = 1.0}, {.type = "hybrid_sliding", .fraction = 1.0}}}, .default_rope = R"({"hybrid":{"rope_type":"default","rope_theta":5000000.0,"partial_rotary_factor":0.5},"hybrid_sliding":{"rope_type":"default","rope_theta":10000.0,"partial_rotary_factor":0.5}})"},
 
-    // Several position axes (variants section 6).
+    // Several position axes.
     {.name = "cosmos3_edge_text", .module = "cosmos3_edge", .layout = kHalf, .assumes = {2048, 16, 28, 131072}, .theta = 100000000.0, .head_dim = 128, .takes = Takes::kDefault, .mrope = MropeForm::kInterleaved, .sections = {24, 20, 20}},
     {.name = "ernie4_5_vl_moe_text", .module = "ernie4_5_vl_moe", .layout = kInter, .assumes = {2560, 20, 28, 131072}, .theta = 500000.0, .takes = Takes::kDefault, .mrope = MropeForm::kErnie, .sections = {22, 22, 20}},
     {.name = "glm4v_moe_text", .module = "glm4v_moe", .layout = kHalf, .assumes = {4096, 96, 46, 65536}, .fraction = 0.5, .mrope = MropeForm::kChunked, .sections = {8, 12, 12}},
@@ -219,10 +239,13 @@ constexpr Row kRows[] = {
     {.name = "distilbert", .module = "distilbert", .rotates = false},
     {.name = "electra", .module = "electra", .rotates = false},
     {.name = "falcon_mamba", .module = "falcon_mamba", .rotates = false},
+    {.name = "glm5_next_text", .module = "glm5_next", .rotates = false},
     {.name = "gpt-sw3", .module = "gpt2", .rotates = false},
     {.name = "gpt2", .module = "gpt2", .rotates = false},
     {.name = "gpt_bigcode", .module = "gpt_bigcode", .rotates = false},
     {.name = "gpt_neo", .module = "gpt_neo", .rotates = false},
+    {.name = "gpt_refact", .module = "llama.cpp src/llama-model.cpp: no rotation (ALiBi)", .rotates = false},
+    {.name = "jais", .module = "llama.cpp src/llama-model.cpp: no rotation (ALiBi)", .rotates = false},
     {.name = "jamba", .module = "jamba", .rotates = false},
     {.name = "kimi_linear", .module = "kimi_linear", .rotates = false, .remark = "its qk_rope_head_dim channels exist and are not turned"},
     {.name = "mamba", .module = "mamba", .rotates = false},
@@ -260,6 +283,7 @@ constexpr Composite kComposites[] = {
     {"exaone4_5", "exaone4"},
     {"fast_vlm", "qwen2"},
     {"fun_asr_nano", "qwen3"},
+    {"fuyu", "persimmon", true},
     {"gemma3", "gemma3_text"},
     {"gemma3n", "gemma3n_text"},
     {"gemma4", "gemma4_text"},
@@ -267,6 +291,7 @@ constexpr Composite kComposites[] = {
     {"glm46v", "glm4v_text"},
     {"glm4v", "glm4v_text"},
     {"glm4v_moe", "glm4v_moe_text"},
+    {"glm5_next", "glm5_next_text"},
     {"glm_image", "glm_image_text"},
     {"glm_ocr", "glm_ocr_text"},
     {.name = "glmasr", .text = "llama", .own = true},
@@ -282,6 +307,7 @@ constexpr Composite kComposites[] = {
     {"internvl", "qwen2"},
     {"janus", "llama"},
     {"kimi_k25", "deepseek_v3"},
+    {"kimi_vl", "deepseek_v3"},
     {"lfm2_vl", "lfm2"},
     {"lfm3_vl", "lfm3"},
     {"lighton_ocr", "qwen3"},
@@ -291,6 +317,7 @@ constexpr Composite kComposites[] = {
     {"llava_next_video", "llama"},
     {"llava_onevision", "qwen2"},
     {"minicpmv4_6", "qwen3_5_text"},
+    {"minimax_m3_vl", "minimax_m3_vl_text"},
     {"mistral3", "mistral"},
     {"mllama", "mllama_text_model"},
     {"modernvbert", "modernbert"},
@@ -329,24 +356,35 @@ constexpr Composite kComposites[] = {
 };
 
 constexpr Refused kRefused[] = {
-    {"baichuan", "7B turns and 13B uses ALiBi under this one name, and the config does not say which"},
+    {"RefinedWeb", "Falcon's older name; --family falcon follows its conventions"},
+    {"RefinedWebModel", "Falcon's older name; --family falcon follows its conventions"},
+    {"Yi", "an older name in the files of Yi, whose later ones say llama; --family llama follows its conventions"},
+    {"bailing_moe_linear", "its linear-attention layers turn by a rule that was not read"},
     {"beam", "its full-attention layers scale queries by position in a way this version does not describe"},
-    {"chatglm", "its own code scales the base by rope_ratio and differs between releases"},
     {"cohere_compass", "several axes with other parameters for each layer type are not described yet"},
     {"cohere_compass_text", "several axes with other parameters for each layer type are not described yet"},
     {"deepseek_v4", "turns values too and turns the attention output back, and compressed keys take the position of their window"},
     {"dots3_note_text", "its layer types have latent heads of different widths, which is not described yet"},
-    {"exaone", "its own code was not read, only that it turns halves; --family llama follows Llama's conventions"},
     {"esmfold2", "turns by physical coordinates"},
+    {"falcon_ocr", "half of its head turns by a position and half by two image coordinates"},
+    {"falcon_perception", "half of its head turns by a position and half by two image coordinates"},
     {"hunyuan_vl", "its four axes give the two channels of a pair different angles: not a rotation"},
     {"hunyuan_vl_text", "its four axes give the two channels of a pair different angles: not a rotation"},
-    {"internlm2", "its own code was not read, only that it turns halves; --family llama follows Llama's conventions"},
     {"mistral_large4", "its frequencies are learned and stand in the weights, not in config.json"},
     {"mistral_large4_text", "its frequencies are learned and stand in the weights, not in config.json"},
+    {"mistral_large_3", "it is published with params.json, which this version does not read; --family deepseek_v3 follows those conventions"},
+    {"moondream1", "its config.json does not hold its sizes"},
+    {"moondream3", "its config.json does not hold its sizes"},
     {"musicflamingo", "turns by time stamps in seconds"},
+    {"neobert", "its published code turns adjacent channels, other code under the same name halves, and the config does not say which"},
     {"neomme", "two axes with other parameters for each layer type are not described yet"},
-    {"orion", "its own code was not read, only that it turns halves; --family llama follows Llama's conventions"},
-    {"qwen", "its own dynamic NTK rounds the length to a power of two, and use_logn_attn scales queries"},
+    {"plamo", "its own code was not read, only that it turns halves; --family llama follows Llama's conventions"},
+    {"plamo2", "its own code was not read, and its full and sliding layers differ"},
+    {"plamo3", "its own code was not read, and its full and sliding layers differ"},
+    {"plm", "its own code was not read, only that llama.cpp runs it as DeepSeek-V2; --family deepseek_v2 follows those conventions"},
+    {"qwen2_5_omni_dit", "only the first of its heads turns"},
+    {"smallthinker", "its rope_layout was not read in its own code"},
+    {"telechat3", "ports disagree whether its YaRN scales cosine and sine by 0.07 or by 0.1 times ln(factor)"},
     {"vjepa2", "the two channels of a pair turn by different angles: not a rotation"},
 };
 // clang-format on
@@ -378,7 +416,7 @@ const Published& published() {
           file ? "transformers 5.23.0 models/" + std::string(row.module) : std::string(row.module));
     }
     for (const Composite& c : kComposites)
-      add(c.name, find_row(c.text)->layout, true,
+      add(c.name, find_row(c.text)->layout, find_row(c.text)->rotates,
           "transformers 5.23.0: text_config follows " + std::string(c.text) + " unless it says otherwise");
     std::sort(p.families.begin(), p.families.end(), [](const Family& a, const Family& b) { return a.name < b.name; });
     std::sort(p.names.begin(), p.names.end());

@@ -33,6 +33,7 @@ enum class LayerRule : std::uint8_t {
   kCohere2Moe,     ///< as kTypes, and dense layers if prefix_dense_sliding_window_pattern is 1
   kOlmoHybrid,     ///< as kTypes; an explicit null theta means that none turns
   kMolmo2,         ///< all; those outside rope_scaling_layers unscaled
+  kBaichuan,       ///< all if hidden_size is 4096 (7B), none if it is 5120 (13B)
 };
 
 /// How layer types follow from an index where a config does not list them.
@@ -49,9 +50,10 @@ enum class Pattern : std::uint8_t {
   kBamba,          ///< full at attn_layer_indices, linear elsewhere
   kRecurrent,      ///< block_types, repeated
   kFromEnd,        ///< layer i is `special` if (n - 1 - i) mod every == 0, else `common`
+  kAttnTypes,      ///< full where attn_type_list[i] is 1, linear where it is 0
 };
 
-/// How several position axes share the pairs (variants section 6).
+/// How several position axes share the pairs.
 enum class MropeForm : std::uint8_t {
   kNone,
   kChunked,      ///< section[0] pairs of axis 0, then section[1] of axis 1, ...
@@ -60,7 +62,13 @@ enum class MropeForm : std::uint8_t {
 };
 
 /// Which rope types the family's own class takes.
-enum class Takes : std::uint8_t { kAll, kDefault, kPhi3, kHunyuan };
+enum class Takes : std::uint8_t {
+  kAll,
+  kDefault,        ///< none but "default"
+  kLinearDynamic,  ///< default, linear and dynamic
+  kPhi3,
+  kHunyuan,
+};
 
 /// What a nested family assumes for one layer type.
 struct NestedKind {
@@ -83,6 +91,7 @@ struct Row {
   } assumes{};
   double theta = 10000.0;        ///< rope_theta if missing
   std::string_view theta_key{};  ///< the older name of rope_theta, if the family has one
+  bool theta_fixed = false;      ///< its code reads no key for it
   int head_dim = 0;              ///< head_dim if missing; 0: the quotient
   std::string_view head_key{};   ///< the family's own name of head_dim, if it has one
   std::array<int, 2> mla{};      ///< qk_nope_head_dim and qk_rope_head_dim if missing
@@ -104,8 +113,11 @@ struct Row {
   bool scale_softmax = false;        ///< DeepSeek: softmax scale times gm(factor, mscale_all_dim)^2
   bool query_temperature = false;    ///< llama_4_scaling_beta in the rope parameters (Ministral 3)
   std::string_view off_key{};        ///< a key that, if true, means that no layer turns (Falcon: alibi)
-  int layer_factor = 1;              ///< attention layers to one counted layer (LongCat: 2)
-  bool clockwise = false;            ///< turns by -phase
+  std::string_view rotary_word{};    ///< layers turn only if position_embedding_type is this word
+  std::string_view needs{};          ///< keys, separated by spaces, without which a file of this name is another model
+  std::string_view needs_false{};  ///< keys that must be there and false: the family's code does what is not described
+  int layer_factor = 1;            ///< attention layers to one counted layer (LongCat: 2)
+  bool clockwise = false;          ///< turns by -phase
   bool rotates = true;
   std::string_view remark{};  ///< said in the notes of every answer
 };

@@ -102,6 +102,14 @@ std::vector<std::string> layer_types(Keys& config, const Row& row, int layers) {
         if (type.empty()) type = kLinear;
       return types;
     }
+    case Pattern::kAttnTypes: {
+      const auto each = config.integers("attn_type_list", 0, 1);
+      if (!each || static_cast<int>(each->size()) != layers)
+        refuse(Code::kInvalid, config.where("attn_type_list"),
+               "want 0 or 1 for each of the " + std::to_string(layers) + " layers, got " +
+                   (each ? std::to_string(each->size()) : "none"));
+      return by_index(layers, [&](int i) { return (*each)[static_cast<std::size_t>(i)] == 1 ? kFull : kLinear; });
+    }
     case Pattern::kRecurrent: {
       const auto blocks =
           config.texts("block_types").value_or(std::vector<std::string>{"recurrent", "recurrent", "attention"});

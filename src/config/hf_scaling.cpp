@@ -1,5 +1,5 @@
-// The keys of rope_parameters and rope_scaling: transformers 5.23.0 modeling_rope_utils.py (variants sections 2.1 to
-// 2.3), and the private keys of the families named below.
+// The keys of rope_parameters and rope_scaling: transformers 5.23.0 modeling_rope_utils.py, and the private keys of the
+// families named below.
 
 #include "config/hf_scaling.hpp"
 
@@ -88,6 +88,8 @@ class ScalingReader {
     std::string_view want;
     const bool plain = type == "default";
     if (row().takes == Takes::kDefault && !plain) want = "default, the only one this family takes";
+    if (row().takes == Takes::kLinearDynamic && !plain && type != "linear" && type != "dynamic")
+      want = "default, linear or dynamic for this family";
     if (row().takes == Takes::kPhi3 && !plain && type != "longrope") want = "default or longrope for this family";
     if (type == "proportional" && row().head == HeadRule::kMla) want = "another type for latent attention";
     if (type == "proportional" && row().fraction > 0.0 && !context_.nested)

@@ -1,0 +1,327 @@
+// Which layers turn, and which of them alike.
+
+#include "config/hf_layers.hpp"
+#include "config/hf_reader.hpp"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+namespace ropewalk::config {
+
+void ConfigReader::add_kind(std::string name, std::vector<int> layers, int head_dim, std::optional<RotarySpec> spec) {
+  out_.kinds.push_back({std::move(name), std::move(layers), head_dim, std::move(spec)});
+}
+
+void ConfigReader::add_unturned(std::string name, std::vector<int> layers) {
+  add_kind(std::move(name), std::move(layers), 0, std::nullopt);
+}
+
+void ConfigReader::read_kinds() {
+  if (!row_->off_key.empty() && config_.flag(row_->off_key).value_or(false)) {
+    out_.notes.push_back(config_.where(row_->off_key) + " is true: no layer turns");
+    return add_unturned("default", all_layers());
+  }
+  if (!row_->rotary_word.empty()) {
+    const auto embedding = config_.text("position_embedding_type");
+    if (embedding != row_->rotary_word) {
+      out_.notes.push_back(config_.where("position_embedding_type") + " is " +
+                           (embedding ? shown(Json(*embedding)) : "missing") + ": no layer turns");
+      return add_unturned("default", all_layers());
+    }
+  }
+  if (nested_) return read_nested();
+  const auto flat = [&] {
+    RotarySpec one = spec(rope_, nullptr, "");
+    const int head_dim = one.head_dim;
+    return std::pair{std::move(one), head_dim};
+  };
+  switch (row_->rule) {
+    case LayerRule::kAll: {
+      auto [one, head_dim] = flat();
+      return add_kind("default", all_layers(), head_dim, std::move(one));
+    }
+    case LayerRule::kNested: return read_nested_from_flat();
+    case LayerRule::kGraniteHybrid: {
+      const auto embedding = config_.text("position_embedding_type");
+      if (embedding != "rope") {
+        out_.notes.push_back(config_.where("position_embedding_type") + " is " +
+                             (embedding ? shown(Json(*embedding)) : "missing") + ": no layer turns");
+        return add_unturned("default", all_layers());
+      }
+      return read_by_type();
+    }
+    case LayerRule::kZamba2:
+      if (!config_.flag("use_mem_rope").value_or(false)) {
+        out_.notes.push_back(config_.where("use_mem_rope") + " is not true: no layer turns");
+        return add_unturned("default", all_layers());
+      }
+      if (config_.flag("use_long_context").value_or(false))
+        refuse(Code::kUnsupported, config_.where("use_long_context"),
+               "want false: its rescaled base is not described, got true");
+      return read_by_type();
+    case LayerRule::kOlmoHybrid:
+      if (rope_ && rope_->is_null("rope_theta")) {
+        rope_->use("rope_theta");
+        out_.notes.push_back(rope_->where("rope_theta") + " is null: no layer turns");
+        return add_unturned("default", all_layers());
+      }
+      return read_by_type();
+    case LayerRule::kTypes:
+    case LayerRule::kCohere2Moe: return read_by_type();
+    case LayerRule::kExaone: {
+      if (config_.is_null("sliding_window")) {
+        out_.notes.push_back(config_.where("sliding_window") + " is null: every layer turns");
+        auto [one, head_dim] = flat();
+        return add_kind("default", all_layers(), head_dim, std::move(one));
+      }
+      config_.find("sliding_window");
+      return read_by_type();
+    }
+    case LayerRule::kNoRopeList: return read_no_rope_list();
+    case LayerRule::kThetaList: return read_theta_list();
+    case LayerRule::kMllama: {
+      const auto crossing = config_.integers("cross_attention_layers", 0, kMostLayers);
+      if (!crossing) refuse(Code::kInvalid, config_.where("cross_attention_layers"), "want a list of layers, got none");
+      const auto crosses = [&](int i) { return std::find(crossing->begin(), crossing->end(), i) != crossing->end(); };
+      auto [one, head_dim] = flat();
+      add_kind("default", layers_where([&](int i) { return !crosses(i); }), head_dim, std::move(one));
+      if (!crossing->empty()) add_unturned("cross_attention", layers_where(crosses));
+      return;
+    }
+    case LayerRule::kBaichuan: {
+      constexpr std::int64_t kTurns = 4096, kHasAlibi = 5120;
+      const std::int64_t hidden = config_.integer("hidden_size", 1, kMostChannels).value_or(0);
+      if (hidden == kHasAlibi) {
+        out_.notes.push_back("the 13B model adds ALiBi to its scores: no layer turns");
+        return add_unturned("default", all_layers());
+      }
+      if (hidden != kTurns)
+        refuse(Code::kUnsupported, config_.where("hidden_size"),
+               "want 4096 (7B, which turns) or 5120 (13B, which has ALiBi) for this family, got " +
+                   (hidden == 0 ? "none" : std::to_string(hidden)));
+      auto [one, head_dim] = flat();
+      return add_kind("default", all_layers(), head_dim, std::move(one));
+    }
+    case LayerRule::kMolmo2: {
+      auto [one, head_dim] = flat();
+      const auto scaled = config_.integers("rope_scaling_layers", 0, kMostLayers);
+      if (!scaled) return add_kind("default", all_layers(), head_dim, std::move(one));
+      if (out_.layer_count == 0)
+        refuse(Code::kInvalid, config_.where("num_hidden_layers"),
+               "want an integer >= 1 beside rope_scaling_layers, got none");
+      const auto is_scaled = [&](int i) { return std::find(scaled->begin(), scaled->end(), i) != scaled->end(); };
+      RotarySpec plain = one;
+      plain.scaling = NoScaling{};
+      const auto unscaled = layers_where([&](int i) { return !is_scaled(i); });
+      const auto stretched = layers_where(is_scaled);
+      if (!stretched.empty()) add_kind("default", stretched, head_dim, std::move(one));
+      if (!unscaled.empty()) add_kind(stretched.empty() ? "default" : "unscaled", unscaled, head_dim, std::move(plain));
+      return;
+    }
+  }
+}
+
+// Flat parameters, and only the layers of some types turn.
+void ConfigReader::read_by_type() {
+  RotarySpec one = spec(rope_, nullptr, "");
+  const int head_dim = one.head_dim;
+  if ((row_->turning == "sliding_attention" && row_->name != "recurrent_gemma" && row_->rule != LayerRule::kExaone) &&
+      config_.is_null("sliding_window"))
+    refuse(Code::kUnsupported, config_.where("sliding_window"),
+           "want the number of tokens: this family turns the layers that have a window, got null");
+  bool dense_prefix = false;
+  std::vector<std::string> mlp;
+  if (row_->rule == LayerRule::kCohere2Moe) {
+    dense_prefix = config_.integer("prefix_dense_sliding_window_pattern", 1, kMostLayers).value_or(1) == 1;
+    const std::int64_t dense = config_.integer("first_k_dense_replace", 0, kMostLayers).value_or(0);
+    if (const auto listed = config_.texts("mlp_layer_types")) {
+      mlp = *listed;
+    } else {
+      for (int i = 0; i < out_.layer_count; ++i) mlp.emplace_back(i < dense ? "dense" : "sparse");
+      if (dense > 0 && !config_.has("layer_types"))
+        refuse(Code::kInvalid, config_.where("layer_types"),
+               "want the type of every layer beside first_k_dense_replace, got none");
+    }
+  }
+  const std::vector<std::string>& each = types();
+  if (each.empty()) {
+    if (out_.layer_count > 0)
+      refuse(Code::kInvalid, config_.where("layer_types"), "want the type of every layer for this family, got none");
+    out_.notes.push_back("how many layers there are is not said; those of type " + std::string(row_->turning) +
+                         " turn");
+    add_kind("default", {}, head_dim, std::move(one));
+    return;
+  }
+  if (row_->rule == LayerRule::kOlmoHybrid && std::find(each.begin(), each.end(), row_->turning) == each.end())
+    refuse(Code::kInvalid, config_.where("layer_types"), "want a full_attention layer, got none");
+  std::vector<int> turning;
+  std::map<std::string, std::vector<int>> unturned;
+  for (int i = 0; i < static_cast<int>(each.size()); ++i) {
+    const std::string& type = each[static_cast<std::size_t>(i)];
+    const bool forced = dense_prefix && i < static_cast<int>(mlp.size()) && mlp[static_cast<std::size_t>(i)] == "dense";
+    if (type == row_->turning || forced)
+      turning.push_back(i);
+    else
+      unturned[type].push_back(i);
+  }
+  if (!turning.empty()) add_kind("default", std::move(turning), head_dim, std::move(one));
+  for (auto& [type, layers] : unturned)
+    add_kind(type, std::move(layers), type == "full_attention" || type == "sliding_attention" ? head_dim : 0,
+             std::nullopt);
+}
+
+// no_rope_layers[i] is 1 for a layer that turns, whatever its name says.
+void ConfigReader::read_no_rope_list() {
+  auto given = config_.integers("no_rope_layers", 0, 1);
+  if (given && given->empty() && row_->name == "llama4_text") given.reset();
+  const std::int64_t interval = config_.integer(row_->every_key, 1, kMostLayers).value_or(row_->every);
+  if (given && out_.layer_count > 0 && static_cast<int>(given->size()) != out_.layer_count)
+    refuse(Code::kInvalid, config_.where("no_rope_layers"),
+           "want 0 or 1 for each of the " + std::to_string(out_.layer_count) + " layers, got " +
+               std::to_string(given->size()));
+  const auto turns = [&](int i) {
+    return given ? (*given)[static_cast<std::size_t>(i)] == 1 : (i + 1) % interval != 0;
+  };
+  RotarySpec one = spec(rope_, nullptr, "");
+  const int head_dim = one.head_dim;
+  const auto unturned = layers_where([&](int i) { return !turns(i); });
+  if (out_.layer_count == 0 || unturned.size() != static_cast<std::size_t>(out_.layer_count))
+    add_kind("default", layers_where(turns), head_dim, std::move(one));
+  if (!unturned.empty() || out_.layer_count == 0) add_kind("nope", unturned, head_dim, std::nullopt);
+  if (config_.has("attn_temperature_tuning")) {
+    const Json& tuning = *config_.find("attn_temperature_tuning");
+    if (tuning != false && tuning != 0)
+      out_.notes.push_back(
+          "layers that do not turn multiply their queries by 1 + attn_scale * ln(1 + floor((p + 1) / floor_scale))");
+    config_.find("attn_scale");
+    config_.find("floor_scale");
+  }
+}
+
+// layer_rope_theta: 0 does not turn.
+void ConfigReader::read_theta_list() {
+  RotarySpec main = spec(rope_, nullptr, "");
+  const int head_dim = main.head_dim;
+  std::vector<double> each;
+  if (const auto given = config_.numbers("layer_rope_theta", -1e-300, "a number >= 0")) {
+    each = *given;
+    if (out_.layer_count > 0 && static_cast<int>(each.size()) != out_.layer_count)
+      refuse(Code::kInvalid, config_.where("layer_rope_theta"),
+             "want a number for each of the " + std::to_string(out_.layer_count) + " layers, got " +
+                 std::to_string(each.size()));
+  } else {
+    for (int i = 0; i < out_.layer_count; ++i)
+      each.push_back(row_->pattern == Pattern::kFromEnd && (out_.layer_count - 1 - i) % row_->every == 0 ? 0.0
+                                                                                                         : main.theta);
+    if (row_->pattern == Pattern::kFromEnd)
+      assume(config_.where("layer_rope_theta"), "0 for every fourth layer, counted from the last");
+  }
+  if (each.empty()) return add_kind("default", {}, head_dim, std::move(main));
+  std::map<double, std::vector<int>> by_theta;
+  for (int i = 0; i < static_cast<int>(each.size()); ++i) by_theta[each[static_cast<std::size_t>(i)]].push_back(i);
+  for (const auto& [theta, layers] : by_theta) {
+    if (theta == 0.0) continue;
+    RotarySpec one = main;
+    one.theta = theta;
+    // The Muse models ask of this list only whether a layer turns.
+    if (row_->pattern == Pattern::kFromEnd && theta != main.theta)
+      refuse(Code::kInvalid, config_.where("layer_rope_theta"),
+             "want 0 or the same as rope_theta (" + shown(main.theta) + ") for this family, got " + shown(theta));
+    if (theta <= 1.0)
+      refuse(Code::kInvalid, config_.where("layer_rope_theta"), "want 0 or a number > 1, got " + shown(theta));
+    add_kind(theta == main.theta ? "default" : "rope_theta=" + shown(theta), layers, head_dim, std::move(one));
+  }
+  if (by_theta.contains(0.0)) add_kind("nope", by_theta[0.0], head_dim, std::nullopt);
+}
+
+const NestedKind* ConfigReader::nested_kind(std::string_view type) const {
+  for (const NestedKind& kind : row_->nested)
+    if (!kind.type.empty() && kind.type == type) return &kind;
+  return nullptr;
+}
+
+void ConfigReader::read_nested() {
+  if (row_->rule != LayerRule::kNested && row_->rule != LayerRule::kAll)
+    refuse(Code::kUnsupported, rope_->path(),
+           "want one set of parameters for this family, got one for each layer type");
+  std::vector<std::string> labels;
+  bool all_theta = true;
+  for (const auto& [key, value] : rope_->object().items()) {
+    if (!is_layer_type(key) || !(value.is_object() || value.is_null())) continue;
+    labels.push_back(key);
+    rope_->use(key);
+    all_theta = all_theta && (value.is_null() || value.contains("rope_theta"));
+  }
+  for (const auto& [key, value] : rope_->object().items()) {
+    const bool label = std::find(labels.begin(), labels.end(), key) != labels.end();
+    const bool plain = key == "rope_type" && value == "default";
+    if (!label && !value.is_null() && !plain && !(key == "rope_theta" && all_theta))
+      refuse(Code::kInvalid, rope_->where(key), "want it among the parameters of each layer type, got " + shown(value));
+  }
+  const std::vector<std::string>& each = types();
+  std::map<std::string, std::vector<int>> layers_of;
+  for (int i = 0; i < static_cast<int>(each.size()); ++i) layers_of[each[static_cast<std::size_t>(i)]].push_back(i);
+  const bool one_for_all = each.empty() && labels.size() == 1;
+  if (each.empty() && labels.size() > 1 && out_.layer_count > 0)
+    refuse(Code::kInvalid, config_.where("layer_types"), "want the type of every layer, got none");
+
+  for (const std::string& label : labels) {
+    std::vector<int> layers = one_for_all ? all_layers() : layers_of[modern_layer_type(label)];
+    layers_of.erase(modern_layer_type(label));
+    if (layers.empty() && !each.empty()) continue;  // no layer is of this type
+    const Json& entry = rope_->object().at(label);
+    if (entry.is_null()) {
+      out_.notes.push_back(rope_->where(label) + " is null: its layers do not turn");
+      add_unturned(label, std::move(layers));
+      continue;
+    }
+    const NestedKind* const known = nested_kind(label);
+    if (row_->rule == LayerRule::kNested && known == nullptr)
+      refuse(Code::kUnsupported, rope_->where(label),
+             "want a layer type that this family has parameters for, got " + shown(entry));
+    NestedKind plain{.type = label, .theta = 0.0, .fraction = row_->fraction};
+    RotarySpec one = spec(*rope_->keys(label), known ? known : &plain, label);
+    const int head_dim = one.head_dim;
+    add_kind(label, std::move(layers), head_dim, std::move(one));
+  }
+  for (auto& [type, layers] : layers_of) {
+    if (layers.empty()) continue;
+    if (type != "conv" && type != "linear_attention")
+      refuse(Code::kInvalid, rope_->where(type),
+             "want its parameters or null, as there are layers of this type, got none");
+    add_unturned(type, std::move(layers));
+  }
+  if (out_.kinds.empty())
+    refuse(Code::kInvalid, rope_->path(), "want parameters for a layer type that occurs, got none");
+}
+
+// The older spelling of a nested family: a theta under its own top-level key, and rope_scaling for some of the types.
+void ConfigReader::read_nested_from_flat() {
+  const bool flat_parameters = rope_ && !legacy_scaling_;
+  const bool older = !row_->nested[0].theta_key.empty();
+  if (flat_parameters || (rope_ && !older))
+    refuse(Code::kInvalid, rope_->path(),
+           "want the parameters of each layer type (" + std::string(row_->nested[0].type) + ", " +
+               std::string(row_->nested[1].type) + "), got one set for all");
+  if (!older)
+    refuse(Code::kInvalid, config_.where("rope_parameters"), "want the parameters of each layer type, got none");
+  if (row_->nested[0].theta_key == row_->nested[1].theta_key)
+    if (const auto theta = config_.number_above(row_->nested[0].theta_key, 1.0, "a number > 1");
+        theta && *theta != row_->nested[1].theta)
+      refuse(Code::kUnsupported, config_.where(row_->nested[0].theta_key),
+             "want it among rope_parameters for each layer type: from here the present transformers gives " +
+                 shown(*theta) + " to one type only, the older one to both");
+  const std::vector<std::string>& each = types();
+  for (const NestedKind& kind : row_->nested) {
+    std::vector<int> layers;
+    for (int i = 0; i < static_cast<int>(each.size()); ++i)
+      if (each[static_cast<std::size_t>(i)] == kind.type) layers.push_back(i);
+    if (layers.empty() && !each.empty()) continue;
+    RotarySpec one = spec(kind.scaled ? rope_ : std::nullopt, &kind, std::string(kind.type));
+    const int head_dim = one.head_dim;
+    add_kind(std::string(kind.type), std::move(layers), head_dim, std::move(one));
+  }
+}
+
+}  // namespace ropewalk::config
