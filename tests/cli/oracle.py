@@ -1,71 +1,35 @@
-"""The formulas as the papers state them, in mpmath and numpy. Shares nothing with the library but the config's words.
-
-Sources: RoFormer (Su et al. 2021); position interpolation (Chen et al. 2023); dynamic NTK (transformers' formula);
-YaRN (Peng et al. 2023, arXiv 2309.00071); Llama 3.1; LongRoPE (Ding et al. 2024, arXiv 2402.13753).
-"""
+"""What a small config.json means, in mpmath and numpy: tests/oracle holds the formulas, this file the config's words."""
 
 from __future__ import annotations
 
-import mpmath
-import numpy as np
-from mpmath import mp, mpf
+import sys
+from pathlib import Path
 
-mp.dps = 60
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "oracle"))
+import mpmath_oracle  # noqa: E402
 
 
 def frequencies(config: dict, length: int = 0):
     """inv_freq (mpmath) and the factor on cos and sin of a flat config.json, at a running length."""
     d = config["hidden_size"] // config["num_attention_heads"]
-    pairs = d // 2
-    theta, context = mpf(config["rope_theta"]), config["max_position_embeddings"]
-    scaling = config.get("rope_scaling") or {}
-    kind = scaling.get("rope_type", scaling.get("type", "default"))
-    plain = [theta ** (mpf(-2 * j) / d) for j in range(pairs)]
-    factor = mpf(scaling.get("factor", 1))
-    if kind == "default":
-        return plain, mpf(1)
-    if kind == "linear":
-        return [f / factor for f in plain], mpf(1)
-    if kind == "dynamic":
-        base = theta * (factor * max(length, context) / context - (factor - 1)) ** (mpf(d) / (d - 2))
-        return [base ** (mpf(-2 * j) / d) for j in range(pairs)], mpf(1)
-    if kind == "yarn":
-        trained = scaling["original_max_position_embeddings"]
-
-        def pair_that_turns(times):
-            return d * mpmath.log(trained / (times * 2 * mp.pi)) / (2 * mpmath.log(theta))
-
-        low = max(mpmath.floor(pair_that_turns(mpf(32))), 0)
-        high = min(mpmath.ceil(pair_that_turns(mpf(1))), d - 1)
-        ramp = [min(max((j - low) / (high - low), mpf(0)), mpf(1)) for j in range(pairs)]
-        return [f / factor * r + f * (1 - r) for f, r in zip(plain, ramp)], mpf(1) / 10 * mpmath.log(factor) + 1
-    if kind == "llama3":
-        trained, low, high = scaling["original_max_position_embeddings"], mpf(scaling["low_freq_factor"]), mpf(
-            scaling["high_freq_factor"])
-        out = []
-        for f in plain:
-            wavelength = 2 * mp.pi / f
-            if wavelength < trained / high:
-                out.append(f)
-            elif wavelength > trained / low:
-                out.append(f / factor)
-            else:
-                smooth = (trained / wavelength - low) / (high - low)
-                out.append((1 - smooth) * f / factor + smooth * f)
-        return out, mpf(1)
+    context = config["max_position_embeddings"]
+    parameters = {"max_position_embeddings": context, **(config.get("rope_scaling") or {})}
+    kind = parameters.get("rope_type", parameters.get("type", "default"))
     if kind == "longrope":
         trained = config["original_max_position_embeddings"]
-        divisors = scaling["long_factor"] if length > trained else scaling["short_factor"]
-        stretch = mpf(context) / trained
-        return [f / mpf(e) for f, e in zip(plain, divisors)], mpmath.sqrt(1 + mpmath.log(stretch) / mpmath.log(trained))
-    raise ValueError(kind)
+        parameters |= {"original_max_position_embeddings": trained, "factor": context / trained}
+    inv_freq = mpmath_oracle.inv_freq(config["rope_theta"], d, kind, parameters, length)
+    return inv_freq, mpmath_oracle.attention_factor(kind, parameters, length)
 
 
 def cos_sin(config: dict, positions, length: int = 0):
     """[positions, pairs] cosines and sines, rounded once to double."""
     inv_freq, amplitude = frequencies(config, length)
-    cos = np.array([[float(amplitude * mpmath.cos(p * f)) for f in inv_freq] for p in positions])
-    sin = np.array([[float(amplitude * mpmath.sin(p * f)) for f in inv_freq] for p in positions])
+    pairs = [[mpmath_oracle.cos_sin(p, f) for f in inv_freq] for p in positions]
+    cos = np.array([[float(amplitude * c) for c, _ in row] for row in pairs])
+    sin = np.array([[float(amplitude * s) for _, s in row] for row in pairs])
     return cos, sin
 
 
