@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import LLAMA, ok, refused
+from tool import LLAMA, ok, refused
 
 
 def test_help_and_version_answer_with_0():

@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import BINARY, ok, refused, run
+from tool import BINARY, ok, refused, run
 
 SCALINGS = "none,linear,ntk,dynamic,yarn"
 

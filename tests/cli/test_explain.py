@@ -7,7 +7,7 @@ import re
 import numpy as np
 import oracle
 import pytest
-from conftest import LLAMA, SCALED, ok, refused, run
+from tool import LLAMA, SCALED, ok, refused, run
 
 KIND_KEYS = {"name", "layers", "head_dim", "rotary_dim", "rotary_offset", "pair_layout", "theta", "scaling", "inv_freq",
              "attention_factor", "softmax_scale_multiplier"}

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import oracle
 import pytest
-from conftest import LLAMA, SCALED, ok, refused
+from tool import LLAMA, SCALED, ok, refused
 
 BATCH, TOKENS, Q_HEADS, K_HEADS, HEAD_DIM = 2, 5, 4, 2, 64
 # Half a unit in the last place of results below 8 in magnitude, and a little for float32 arithmetic.

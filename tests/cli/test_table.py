@@ -2,11 +2,12 @@
 
 import io
 import json
+import subprocess
 
 import numpy as np
 import oracle
 import pytest
-from conftest import LLAMA, SCALED, ok, refused, run
+from tool import BINARY, LLAMA, SCALED, ok, refused, run
 
 POSITIONS = [0, 1, 511, 2**17 - 1, 2**20 - 1, 10**7, 2**36, -(2**36)]
 LIST = ",".join(map(str, POSITIONS))
@@ -139,10 +140,6 @@ def test_a_place_that_cannot_be_written_is_refused(config, tmp_path):
 
 
 def test_a_reader_that_leaves_is_no_crash(config):
-    import subprocess
-
-    from conftest import BINARY
-
     tool = subprocess.Popen([BINARY, "table", config(), "--what", "cos", "--positions", "0:200000", "--format", "csv"],
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     tool.stdout.read(100)
@@ -152,10 +149,6 @@ def test_a_reader_that_leaves_is_no_crash(config):
 
 def test_a_full_stdout_is_a_failure_and_not_the_inputs_fault(config):
     with open("/dev/full", "w") as full:
-        import subprocess
-
-        from conftest import BINARY
-
         done = subprocess.run([BINARY, "table", config(), "--what", "cos", "--positions", "0:99"], stdout=full,
                               stderr=subprocess.PIPE, text=True)
     assert done.returncode == 1 and done.stderr.count("\n") == 1
