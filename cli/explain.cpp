@@ -337,8 +337,19 @@ void write_kind(Page& page, const ExplainedKind& explained, const CheckpointPosi
   write_pairs(page, explained, context, all_pairs);
 }
 
+/// A checkpoint's words may hold what moves a terminal's cursor; a page shows them without.
+void make_printable(CheckpointPositions& positions) {
+  for (std::string* text : {&positions.source, &positions.model_type, &positions.family}) *text = one_line(*text);
+  for (LayerKind& kind : positions.kinds) kind.name = one_line(kind.name);
+  for (Provenance& row : positions.provenance)
+    for (std::string* text : {&row.what, &row.value, &row.from}) *text = one_line(*text);
+  for (std::vector<std::string>* list : {&positions.keys_used, &positions.keys_ignored, &positions.notes})
+    for (std::string& text : *list) text = one_line(text);
+}
+
 void write_page(Output& out, const CheckpointPositions& positions, const std::vector<ExplainedKind>& kinds,
-                const std::vector<Hazard>& hazards, std::int64_t length, bool all_pairs) {
+                std::vector<Hazard> hazards, std::int64_t length, bool all_pairs) {
+  for (Hazard& hazard : hazards) hazard = {one_line(hazard.kind), one_line(hazard.message)};
   Page page(out);
   const auto tokens = [](std::int64_t count) {
     return count > 0 ? fmt::format("{} tokens", grouped(count)) : std::string("unknown");
@@ -381,15 +392,17 @@ void write_page(Output& out, const CheckpointPositions& positions, const std::ve
 
 int explain(const ExplainArgs& args) {
   const std::int64_t length = length_or(args.checkpoint, 0);
-  const CheckpointPositions positions = read_checkpoint(args.checkpoint);
+  CheckpointPositions positions = read_checkpoint(args.checkpoint);
   std::vector<ExplainedKind> kinds;
   for (const LayerKind& kind : positions.kinds) kinds.push_back(explained(kind, length));
   const std::vector<Hazard> hazards = hazards_of(positions, length);
   Output out = Output::to_stdout();
-  if (args.json)
+  if (args.json) {
     write_json(out, positions, kinds, hazards, length);
-  else
+  } else {
+    make_printable(positions);
     write_page(out, positions, kinds, hazards, length, args.all_pairs);
+  }
   out.finish();
   return kDone;
 }

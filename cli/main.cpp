@@ -19,7 +19,8 @@
 namespace ropewalk::cli {
 namespace {
 
-void complain(const std::string& message) { fmt::print(stderr, "ropewalk: {}\n", one_line(message)); }
+// By C's own function, which does not throw: a closed or full stderr must not change the exit code.
+void complain(const std::string& message) { std::fputs(("ropewalk: " + one_line(message) + '\n').c_str(), stderr); }
 
 int run(int argc, char** argv) {
   CLI::App app("Rotary position embeddings of real checkpoints: explained, applied and measured.", "ropewalk");

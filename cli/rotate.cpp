@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -156,6 +157,8 @@ int rotate(const RotateArgs& args) {
   const PositionsView positions_view = view_of(positions, spec, q_view);
   const std::int64_t length = length_or(args.checkpoint, running_length_of(positions.largest));
   const Rotary rotary = value_or_refuse(Rotary::make(spec, length));
+  if (const double m = rotary.frequencies().attention_factor; args.inverse && !(m >= std::numeric_limits<float>::min()))
+    refuse("--inverse", fmt::format("want a factor on cos and sin that can be divided out, got {:g}", m));
   if (const std::optional<Error> wrong = rotary.check(operands, positions_view))
     throw Refused{in_users_words(*wrong, args), kInputWrong};
 

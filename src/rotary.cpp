@@ -41,6 +41,9 @@ std::optional<Error> want_at_least(const std::string& path, std::int64_t least, 
   return invalid(path, "want at least " + std::to_string(least) + ", got " + std::to_string(got));
 }
 
+/// Far above any memory, far below where counting tiles could overflow.
+constexpr std::int64_t kMostTokens = std::int64_t{1} << 40;
+
 bool has_elements(const HeadsView& x) { return x.batch > 0 && x.tokens > 0 && x.heads > 0; }
 
 bool same_place(const HeadsView& a, const HeadsView& b) noexcept {
@@ -57,6 +60,9 @@ std::optional<Error> check_view(const std::string& path, const HeadsView& x, int
   if (auto error = want_at_least(path + ".tokens", 0, x.tokens)) return error;
   if (auto error = want_at_least(path + ".heads", 0, x.heads)) return error;
   if (!has_elements(x)) return std::nullopt;
+  if (x.batch > kMostTokens / x.tokens)
+    return invalid(path + ".tokens", "want at most 2^40 in all rows, got " + std::to_string(x.tokens) + " in each of " +
+                                         std::to_string(x.batch));
   if (x.data == nullptr) return invalid(path + ".data", "want an address, got null");
   if (reinterpret_cast<std::uintptr_t>(x.data) % size_of(x.dtype) != 0)
     return invalid(path + ".data", "want an address that " + std::to_string(size_of(x.dtype)) + " divides, as a " +
@@ -271,7 +277,7 @@ std::optional<Error> Rotary::check(std::span<const RotaryOperand> operands, cons
 
 void Rotary::apply(std::span<const RotaryOperand> operands, const PositionsView& positions,
                    const RotaryCall& call) const noexcept {
-  if (operands.empty() || operands.front().in.batch == 0 || operands.front().in.tokens == 0) return;
+  if (std::none_of(operands.begin(), operands.end(), [](const auto& x) { return has_elements(x.in); })) return;
   const int threads = threads_for(operands, call.threads);
   const Pass pass(spec_, frequencies_, operands, positions, call.direction, threads);
   const std::int64_t items = pass.items();

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import oracle
 import pytest
-from tool import LLAMA, SCALED, ok, refused
+from tool import LLAMA, SCALED, ok, refused, run
 
 BATCH, TOKENS, Q_HEADS, K_HEADS, HEAD_DIM = 2, 5, 4, 2, 64
 # Half a unit in the last place of results below 8 in magnitude, and a little for float32 arithmetic.
@@ -291,3 +291,19 @@ def test_places_that_cannot_be_written_are_refused(config, tmp_path):
     refused(*arguments, "/proc/nothing", says="--out")
     (tmp_path / "out" / "q.npy").mkdir(parents=True)
     refused(*arguments, tmp_path / "out", says="q.npy")
+
+
+def test_an_attention_factor_of_nothing_cannot_be_undone(tmp_path, config):
+    scaling = {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 4096, "attention_factor": 0.0}
+    path = config(LLAMA | {"rope_scaling": scaling})
+    np.save(tmp_path / "q.npy", np.ones((1, 2, 4, 64), np.float32))
+    refused("rotate", path, "--q", tmp_path / "q.npy", "--positions", "0:2", "--inverse", "--out", tmp_path / "out",
+            says=("--inverse", "got 0"))
+
+
+def test_a_header_of_endless_empty_rows_ends(tmp_path, config):
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (9223372036854775807, 5, 0, 64), }"
+    header += b" " * (-(len(header) + 11) % 64) + b"\n"
+    (tmp_path / "q.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    done = run("rotate", config(), "--q", tmp_path / "q.npy", "--positions", "0:5", "--out", tmp_path / "out", timeout=20)
+    assert done.returncode in (0, 2) and done.stderr.count("\n") <= 1

@@ -101,4 +101,17 @@ TEST_F(Check, MakeRefusesWhatASpecMayNotHold) {
   EXPECT_EQ(unset.error().path, "layout");
 }
 
+TEST_F(Check, HugeAxesWithoutElementsAreDoneAtOnceAndWithElementsRefused) {
+  HeadsView x = view(q_.data());
+  x.batch = std::numeric_limits<std::int64_t>::max();
+  x.heads = 0;
+  const PositionsView row = PositionsView::row(positions_);
+  EXPECT_EQ(said({RotaryOperand::in_place(x)}, row), "");
+  const std::vector<RotaryOperand> nothing = {RotaryOperand::in_place(x)};
+  rotary_.apply(nothing, row);  // ended in a loop over 2^63 empty rows
+  x.heads = 1;
+  EXPECT_EQ(said({RotaryOperand::in_place(x)}, row),
+            "operands[0].in.tokens: want at most 2^40 in all rows, got 3 in each of 9223372036854775807");
+}
+
 }  // namespace
