@@ -395,6 +395,45 @@ const T* find_named(const T (&all)[N], std::string_view name) noexcept {
   return found == std::end(all) ? nullptr : found;
 }
 
+struct Synonyms {
+  std::string_view family, keys;
+};
+
+// Sizes under other names than hidden_size, num_attention_heads, num_hidden_layers and max_position_embeddings: the
+// fields and the attribute_map of the family's config class, or for families with code of their own what that reads.
+constexpr Synonyms kSynonyms[] = {
+    {"bailing_hybrid", "model_max_length"},
+    {"baichuan", "model_max_length"},
+    {"bart", "d_model"},
+    {"bloom", "n_layer n_head"},
+    {"chatglm", "num_layers seq_length"},
+    {"codegen", "n_layer n_positions n_embd n_head"},
+    {"codeshell", "n_layer n_positions n_embd n_head"},
+    {"ctrl", "n_layer n_positions n_embd n_head"},
+    {"dbrx", "n_layers max_seq_len d_model n_heads"},
+    {"distilbert", "n_layers n_heads"},
+    {"exaone", "num_layers"},
+    {"gpt-sw3", "n_layer n_positions n_embd n_head"},
+    {"gpt2", "n_layer n_positions n_embd n_head"},
+    {"gpt_bigcode", "n_layer n_positions n_embd n_head"},
+    {"gpt_neo", "num_layers"},
+    {"gpt_refact", "n_layer n_positions n_embd n_head"},
+    {"gptj", "n_layer n_positions n_embd n_head"},
+    {"jais", "n_layer n_positions n_embd n_head"},
+    {"kimi_linear", "model_max_length"},
+    {"longcat_flash", "num_layers"},
+    {"mbart", "d_model"},
+    {"moonshine", "decoder_num_hidden_layers decoder_num_attention_heads"},
+    {"mpt", "n_layers max_seq_len d_model n_heads"},
+    {"mt5", "num_layers d_model"},
+    {"openai-gpt", "n_layer n_positions n_embd n_head"},
+    {"openelm", "num_transformer_layers max_context_length"},
+    {"qwen", "seq_length"},
+    {"switch_transformers", "num_layers d_model"},
+    {"t5", "num_layers d_model"},
+    {"umt5", "num_layers d_model"},
+};
+
 struct Published {
   std::vector<std::string> sources;  // what Family::source points into
   std::vector<Family> families;
@@ -430,6 +469,18 @@ const Published& published() {
 const Row* find_row(std::string_view name) noexcept { return find_named(kRows, name); }
 const Composite* find_composite(std::string_view name) noexcept { return find_named(kComposites, name); }
 const Refused* find_refused(std::string_view name) noexcept { return find_named(kRefused, name); }
+bool has_synonym(std::string_view family, std::string_view key) noexcept {
+  for (const Synonyms& one : kSynonyms)
+    if (one.family == family) {
+      std::string_view rest = one.keys;
+      while (!rest.empty()) {
+        const std::size_t end = std::min(rest.find(' '), rest.size());
+        if (rest.substr(0, end) == key) return true;
+        rest.remove_prefix(std::min(end + 1, rest.size()));
+      }
+    }
+  return false;
+}
 std::span<const std::string_view> known_names() { return published().names; }
 
 }  // namespace ropewalk::config

@@ -141,5 +141,7 @@ const Row* find_row(std::string_view name) noexcept;
 const Composite* find_composite(std::string_view name) noexcept;
 const Refused* find_refused(std::string_view name) noexcept;
 std::span<const std::string_view> known_names();
+/// True if that family's own config class reads a size of the model under that name too.
+bool has_synonym(std::string_view family, std::string_view key) noexcept;
 
 }  // namespace ropewalk::config

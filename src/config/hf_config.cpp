@@ -50,6 +50,7 @@ CheckpointPositions ConfigReader::read() {
   } else {
     out_.provenance.push_back({"pair_layout", std::string(name_of(row_->layout)), out_.family + " family"});
     check_needs();
+    for (const std::string_view key : {"layer_types", "layers_block_type"}) check_layer_types(config_, key);
     find_rope();
     read_kinds();
     check_stray_keys();
@@ -148,6 +149,10 @@ std::int64_t ConfigReader::size(std::span<const std::string_view> names, std::in
     if (value != 0 && *given != value)
       refuse(Code::kInvalid, config_.where(name),
              "want the same as " + from + " (" + std::to_string(value) + "), got " + std::to_string(*given));
+    if (value == 0 && name != names[0] && !has_synonym(row_->name, name))
+      refuse(Code::kInvalid, config_.where(names[0]),
+             "want it under this name, as the " + out_.family + " family does not read " + config_.where(name) + " (" +
+                 std::to_string(*given) + "), got none");
     value = *given;
     if (from.empty()) from = config_.where(name);
   }

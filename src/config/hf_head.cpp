@@ -23,7 +23,10 @@ int ConfigReader::quotient(int times) {
 }
 
 std::optional<int> ConfigReader::given_head_dim() {
-  if (!row_->head_key.empty())
+  if (!row_->head_key.empty()) {
+    if (config_.is_null("head_dim"))
+      refuse(Code::kInvalid, config_.where("head_dim"),
+             "want the same as " + std::string(row_->head_key) + " or no such key for this family, got null");
     if (const auto own = config_.integer(row_->head_key, 1, kMostChannels)) {
       if (const auto usual = config_.integer("head_dim", 1, kMostChannels); usual && *usual != *own)
         refuse(Code::kInvalid, config_.where("head_dim"),
@@ -32,6 +35,7 @@ std::optional<int> ConfigReader::given_head_dim() {
       note_head(static_cast<int>(*own), config_.where(row_->head_key));
       return static_cast<int>(*own);
     }
+  }
   const auto head_dim = config_.integer("head_dim", 1, kMostChannels);
   if (!head_dim) return std::nullopt;
   note_head(static_cast<int>(*head_dim), config_.where("head_dim"));
@@ -107,6 +111,9 @@ ConfigReader::Head ConfigReader::latent_head() {
 ConfigReader::Head ConfigReader::full_head() {
   std::int64_t head_dim = config_.integer("global_head_dim", 1, kMostChannels).value_or(0);  // 0: not said
   std::string from = config_.where("global_head_dim");
+  if (config_.is_null("per_layer_config"))
+    refuse(Code::kInvalid, config_.where("per_layer_config"),
+           "want an object, or no such key: to transformers null is not the family's default, got null");
   if (auto per_layer = config_.keys("per_layer_config")) {
     head_dim = 0;
     for (const auto& [layer, entry] : per_layer->object().items()) {

@@ -8,6 +8,11 @@
 #include <utility>
 
 namespace ropewalk::config {
+namespace {
+
+bool is_plain(const Json* type) { return type == nullptr || *type == "default"; }
+
+}  // namespace
 
 void ConfigReader::add_kind(std::string name, std::vector<int> layers, int head_dim, std::optional<RotarySpec> spec) {
   out_.kinds.push_back({std::move(name), std::move(layers), head_dim, std::move(spec)});
@@ -245,6 +250,12 @@ void ConfigReader::read_nested() {
   if (row_->rule != LayerRule::kNested && row_->rule != LayerRule::kAll)
     refuse(Code::kUnsupported, rope_->path(),
            "want one set of parameters for this family, got one for each layer type");
+  // These classes merge rope_scaling into the full-attention parameters, where entries by layer type mean nothing.
+  if (legacy_scaling_ && (!row_->nested[0].theta_key.empty() || row_->name == "step3p5"))
+    refuse(Code::kUnsupported, rope_->path(),
+           "want the parameters of each layer type under rope_parameters for this family, as transformers does not "
+           "look for them here, got " +
+               shown(rope_->object()));
   std::vector<std::string> labels;
   bool all_theta = true;
   for (const auto& [key, value] : rope_->object().items()) {
@@ -271,6 +282,10 @@ void ConfigReader::read_nested() {
     layers_of.erase(modern_layer_type(label));
     if (layers.empty() && !each.empty()) continue;  // no layer is of this type
     const Json& entry = rope_->object().at(label);
+    // Null is a layer that does not turn where a class says so; these fill in a default, or fail.
+    if (entry.is_null() && row_->rule == LayerRule::kNested)
+      refuse(Code::kUnsupported, rope_->where(label),
+             "want its parameters, as transformers does not leave these layers of this family unturned, got null");
     if (entry.is_null()) {
       out_.notes.push_back(rope_->where(label) + " is null: its layers do not turn");
       add_unturned(label, std::move(layers));
@@ -287,7 +302,9 @@ void ConfigReader::read_nested() {
   }
   for (auto& [type, layers] : layers_of) {
     if (layers.empty()) continue;
-    if (type != "conv" && type != "linear_attention")
+    const bool attends_not = row_->rule == LayerRule::kNested ? type == "conv" && row_->pattern == Pattern::kLfm3
+                                                              : type == "conv" || type == "linear_attention";
+    if (!attends_not)
       refuse(Code::kInvalid, rope_->where(type),
              "want its parameters or null, as there are layers of this type, got none");
     add_unturned(type, std::move(layers));
@@ -306,6 +323,11 @@ void ConfigReader::read_nested_from_flat() {
                std::string(row_->nested[1].type) + "), got one set for all");
   if (!older)
     refuse(Code::kInvalid, config_.where("rope_parameters"), "want the parameters of each layer type, got none");
+  // The classes merge rope_scaling into parameters that already have rope_type "default", and rope_type wins.
+  if (rope_ && !rope_->has("rope_type") && (rope_->is_null("rope_type") || !is_plain(rope_->peek("type"))))
+    refuse(Code::kUnsupported, rope_->where(rope_->is_null("rope_type") ? "rope_type" : "type"),
+           "want rope_type for this family: transformers 5 does not apply a scaling spelled with type here, got " +
+               (rope_->is_null("rope_type") ? "null" : shown(*rope_->peek("type"))));
   if (row_->nested[0].theta_key == row_->nested[1].theta_key)
     if (const auto theta = config_.number_above(row_->nested[0].theta_key, 1.0, "a number > 1");
         theta && *theta != row_->nested[1].theta)
@@ -313,6 +335,11 @@ void ConfigReader::read_nested_from_flat() {
              "want it among rope_parameters for each layer type: from here the present transformers gives " +
                  shown(*theta) + " to one type only, the older one to both");
   const std::vector<std::string>& each = types();
+  for (std::size_t i = 0; i < each.size(); ++i)
+    if (nested_kind(each[i]) == nullptr)
+      refuse(Code::kInvalid, config_.where("layer_types") + "[" + std::to_string(i) + "]",
+             "want one of " + std::string(row_->nested[0].type) + ", " + std::string(row_->nested[1].type) +
+                 " for this family, got " + shown(Json(each[i])));
   for (const NestedKind& kind : row_->nested) {
     std::vector<int> layers;
     for (int i = 0; i < static_cast<int>(each.size()); ++i)

@@ -32,7 +32,38 @@ std::string modern_layer_type(std::string name) {
   // transformers 5.23.0 configuration_utils.py, _LEGACY_LAYER_TYPE_REMAP.
   if (name == "mamba") return "linear_attention";
   if (name == "attention") return "full_attention";
+  if (name == "deepseek_sparse_attention" || name == "qwen_sparse_attention") return "indexed_attention";
   return name;
+}
+
+void check_layer_types(const Keys& config, std::string_view key) {
+  // transformers 5.23.0 configuration_utils.py, ALLOWED_ATTN_LAYER_TYPES.
+  constexpr std::string_view kAllowed[] = {"full_attention",
+                                           "sliding_attention",
+                                           "chunked_attention",
+                                           "window_attention",
+                                           "indexed_attention",
+                                           "compressed_sparse_attention",
+                                           "heavily_compressed_attention",
+                                           "minimax_m3_sparse",
+                                           "conv",
+                                           "moe",
+                                           "hybrid",
+                                           "hybrid_sliding",
+                                           "reference_sliding_attention",
+                                           "linear_attention"};
+  const Json* const list = config.peek(key);
+  if (list == nullptr || !list->is_array()) return;
+  for (std::size_t i = 0; i < list->size(); ++i) {
+    const Json& type = (*list)[i];
+    if (type.is_string() && std::find(std::begin(kAllowed), std::end(kAllowed),
+                                      modern_layer_type(type.get<std::string>())) != std::end(kAllowed))
+      continue;
+    std::string names;
+    for (const std::string_view name : kAllowed) names += (names.empty() ? "" : ", ") + std::string(name);
+    refuse(Code::kInvalid, config.where(key) + "[" + std::to_string(i) + "]",
+           "want one of " + names + ", got " + shown(type));
+  }
 }
 
 bool is_layer_type(std::string_view name) noexcept {

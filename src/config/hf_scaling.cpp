@@ -192,6 +192,8 @@ class ScalingReader {
     constexpr std::string_view kTurns = "a number >= 0";
     if (const auto fast = rope_.number("beta_fast", 0.0, kTurns); fast && *fast != 0.0) yarn.beta_fast = *fast;
     if (const auto slow = rope_.number("beta_slow", 0.0, kTurns); slow && *slow != 0.0) yarn.beta_slow = *slow;
+    // transformers takes null for false, other readers for missing.
+    if (rope_.is_null("truncate")) refuse(Code::kInvalid, rope_.where("truncate"), "want true or false, got null");
     if (const auto truncate = rope_.flag("truncate")) {
       if (!*truncate && context_.nested)
         refuse(Code::kUnsupported, rope_.where("truncate"),
@@ -257,6 +259,8 @@ class ScalingReader {
 
   Scaling proportional() {
     ProportionalOptions proportional;
+    if (rope_.is_null("partial_rotary_factor"))
+      refuse(Code::kInvalid, rope_.where("partial_rotary_factor"), "want a number in (0, 1], got null");
     if (const auto fraction = rope_.number_above("partial_rotary_factor", 0.0, "a number in (0, 1]")) {
       if (*fraction > 1.0)
         refuse(Code::kInvalid, rope_.where("partial_rotary_factor"),

@@ -101,8 +101,17 @@ int ConfigReader::rotary_width(std::optional<Keys>& rope, int width, double assu
     if (*value > 1.0) refuse(Code::kInvalid, keys.where(key), "want " + std::string(kWant) + ", got " + shown(*value));
     fraction.add(keys.where(key), value);
   };
+  // To transformers a null is there: the family's own fraction does not step in.
+  const auto no_null = [&](Keys& keys, std::string_view key) {
+    if (keys.is_null(key)) refuse(Code::kInvalid, keys.where(key), "want " + std::string(kWant) + ", got null");
+  };
   if (rope) take(*rope, kKey);
   if (!rope_is_nested_entry(rope)) take(config_, kKey);
+  if (assumed > 0.0) {
+    if (rope) no_null(*rope, kKey);
+    if (!rope_is_nested_entry(rope) && !fraction.value()) no_null(config_, kKey);
+    if (!row_->fraction_key.empty() && row_->fraction_key != "rotary_dim") no_null(config_, row_->fraction_key);
+  }
   if (row_->fraction_key == "rotary_dim") {
     if (const auto channels = config_.integer("rotary_dim", 1, width))
       fraction.add(config_.where("rotary_dim") + " / head_dim", static_cast<double>(*channels) / width);

@@ -30,6 +30,12 @@ const std::set<std::string_view>& known_strays() {
   return all;
 }
 
+// What published checkpoints of families that turn say there all the same: ModernBERT-base, Command R7B and Command A.
+bool published_word(std::string_view family, const Json& word) {
+  if (family == "modernbert") return word == "absolute";
+  return (family == "cohere" || family == "cohere2") && word == "rope_gptj";
+}
+
 }  // namespace
 
 // Keys that change positions in the families that read them. Here nobody did: they may stand only if they say what
@@ -94,8 +100,13 @@ void ConfigReader::check_stray_keys() {
   for (const std::string_view key :
        {"rope_interleave", "rope_interleaved", "rotary_emb_interleaved", "rotary_interleaved"})
     flag(key, first->layout == PairLayout::kInterleaved);
-  if (const Json* const kind = config_.peek("position_embedding_type"))
-    if (*kind != "rope" && *kind != "rotary" && *kind != "ROPE") stray("position_embedding_type", "\"rope\"");
+  if (const Json* const kind = config_.peek("position_embedding_type")) {
+    if (published_word(row_->name, *kind))
+      out_.notes.push_back(config_.where("position_embedding_type") + " is " + shown(*kind) +
+                           " in published files of this family, whose code does not read it");
+    else if (*kind != "rope" && *kind != "rotary" && *kind != "ROPE")
+      stray("position_embedding_type", "\"rope\"");
+  }
   for (const std::string_view key : {"hybrid_layer_pattern", "attn_type_list", "dual_chunk_attention_config"})
     stray(key, "");
   if (row_->name == "openelm") config_.find("rope_max_length");  // how long the table is made

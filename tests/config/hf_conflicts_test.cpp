@@ -172,6 +172,74 @@ TEST(WrongTypes, AreRefusedByName) {
   for (const Wrong& wrong : all) EXPECT_EQ(refusal(wrong.keys), wrong.line) << wrong.keys;
 }
 
+// transformers 5.23.0 answers each of these otherwise than one would read it, or fails.
+TEST(WrongValues, NothingIsGuessedWhereTransformersReadsOtherwise) {
+  const std::string gemma =
+      "'model_type':'gemma3_text','head_dim':256,'num_hidden_layers':2,'layer_types':['sliding_"
+      "attention','full_attention']";
+  const std::string glm = "'model_type':'glm','hidden_size':64,'num_attention_heads':4,'head_dim':16";
+  const std::string known =
+      "want one of full_attention, sliding_attention, chunked_attention, window_attention, indexed_attention, "
+      "compressed_sparse_attention, heavily_compressed_attention, minimax_m3_sparse, conv, moe, hybrid, "
+      "hybrid_sliding, reference_sliding_attention, linear_attention, got ";
+  const std::string unturned =
+      ": want its parameters, as transformers does not leave these layers of this family unturned, got null";
+  const Wrong all[] = {
+      {yarn("'factor':2,'original_max_position_embeddings':4096,'truncate':null"),
+       "rope_scaling.truncate: want true or false, got null"},
+      {gemma + ",'rope_scaling':{'type':'linear','factor':8.0}",
+       "rope_scaling.type: want rope_type for this family: transformers 5 does not apply a scaling spelled with type "
+       "here, got \"linear\""},
+      {gemma + ",'rope_scaling':{'full_attention':{'rope_type':'linear','factor':8.0,'rope_theta':1e6}}",
+       "rope_scaling: want the parameters of each layer type under rope_parameters for this family, as transformers "
+       "does not look for them here, got {\"full_attention\":{\"factor\":8.0,\"rope_theta\":1000000.0,\"rope..."},
+      {"'model_type':'gemma3_text','head_dim':256,'num_hidden_layers':3,'layer_types':['conv','full_attention',"
+       "'banana']",
+       "layer_types[2]: " + known + "\"banana\""},
+      {"'model_type':'gemma3_text','head_dim':256,'num_hidden_layers':2,'layer_types':['conv','full_attention']",
+       "layer_types[0]: want one of full_attention, sliding_attention for this family, got \"conv\""},
+      {"'model_type':'cohere2','hidden_size':64,'num_attention_heads':4,'num_hidden_layers':1,'layer_types':['sliding_"
+       "atention']",
+       "layer_types[0]: " + known + "\"sliding_atention\""},
+      {small("'layer_types':[7]"), "layer_types[0]: " + known + "7"},
+      {gemma + ",'rope_parameters':{'full_attention':{'rope_theta':1e6},'sliding_attention':null}",
+       "rope_parameters.sliding_attention" + unturned},
+      {glm + ",'partial_rotary_factor':null", "partial_rotary_factor: want a number in (0, 1], got null"},
+      {glm + ",'rope_parameters':{'rope_theta':1e4,'partial_rotary_factor':null}",
+       "rope_parameters.partial_rotary_factor: want a number in (0, 1], got null"},
+      {"'model_type':'gemma4_text','num_hidden_layers':6,'per_layer_config':null",
+       "per_layer_config: want an object, or no such key: to transformers null is not the family's default, got null"},
+      {"'model_type':'jetmoe','hidden_size':2048,'num_attention_heads':32,'kv_channels':64,'head_dim':null",
+       "head_dim: want the same as kv_channels or no such key for this family, got null"},
+      {"'model_type':'llama','hidden_size':512,'n_head':16",
+       "num_attention_heads: want it under this name, as the llama family does not read n_head (16), got none"},
+      {"'model_type':'falcon','n_embd':512,'num_attention_heads':8",
+       "hidden_size: want it under this name, as the falcon family does not read n_embd (512), got none"},
+      {"'model_type':'cohere','hidden_size':512,'num_attention_heads':8,'model_max_length':8192",
+       "max_position_embeddings: want it under this name, as the cohere family does not read model_max_length (8192), "
+       "got none"},
+      {"'model_type':'cohere2','hidden_size':64,'num_attention_heads':4,'num_hidden_layers':1,'position_embedding_"
+       "type':'absolute'",
+       "position_embedding_type: want \"rope\" or none for the cohere2 family, got \"absolute\""},
+      {small("'position_embedding_type':'rope_gptj'"),
+       "position_embedding_type: want \"rope\" or none for the llama family, got \"rope_gptj\""},
+  };
+  for (const Wrong& wrong : all) EXPECT_EQ(refusal(wrong.keys), wrong.line) << wrong.keys;
+}
+
+TEST(WrongValues, WordsOfPublishedFilesAreLetStand) {
+  for (const char* const keys :
+       {"'model_type':'modernbert','hidden_size':64,'num_attention_heads':4,'num_hidden_layers':2,'position_embedding_"
+        "type':'absolute'",
+        "'model_type':'cohere2','hidden_size':64,'num_attention_heads':4,'num_hidden_layers':2,'sliding_window':16,"
+        "'position_embedding_type':'rope_gptj'",
+        "'model_type':'gemma3_text','head_dim':256,'num_hidden_layers':6,'rope_scaling':{'rope_type':'linear','factor':"
+        "8.0}",
+        "'model_type':'cohere','hidden_size':512,'num_attention_heads':8,'max_position_embeddings':8192,'model_max_"
+        "length':131072"})
+    EXPECT_EQ(refusal(keys), "(answered)") << keys;
+}
+
 TEST(Codes, TellKindsOfTroubleApart) {
   using ropewalk::Code;
   const auto code = [](std::string_view keys) { return read_text(keys).error().code; };
