@@ -13,6 +13,7 @@
 #include "runner/evaluator.hpp"
 
 #include <ropewalk/config.hpp>
+#include <ropewalk/rotary.hpp>
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
@@ -30,11 +31,13 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace ropewalk::cli {
 namespace {
 
+namespace fs = std::filesystem;
 using runner::Model;
 using runner::ScalingChoice;
 using runner::WindowRecord;
@@ -100,12 +103,21 @@ std::string label_of(const ScalingChoice& choice) {
   return choice.factor ? fmt::format("{} x{:g}", choice.name, *choice.factor) : choice.name;
 }
 
-std::string read_text(const std::string& path) {
+// A pipe or a device could keep its reader for ever.
+void want_regular_file(const std::string& path) {
   std::error_code error;
-  if (std::filesystem::is_directory(path, error)) refuse(path, "want a text file, got a folder");
+  const fs::file_status status = fs::status(path, error);
+  if (!fs::exists(status)) refuse(path, "want a file that can be read, got: " + error.message(), Code::kUnavailable);
+  if (!fs::is_regular_file(status))
+    refuse(path, fmt::format("want a regular file, got {}", fs::is_directory(status) ? "a folder" : "something else"));
+}
+
+std::string read_text(const std::string& path) {
+  want_regular_file(path);
+  std::error_code error;
   std::ifstream file(path, std::ios::binary);
   if (!file) refuse(path, std::string("want a text file, got: ") + std::strerror(errno), Code::kUnavailable);
-  const std::uint64_t bytes = std::filesystem::file_size(path, error);
+  const std::uint64_t bytes = fs::file_size(path, error);
   if (!error && bytes > available_memory_bytes())
     refuse(path, fmt::format("want a text that fits in memory, got {}", shown_bytes(static_cast<double>(bytes))));
   std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
@@ -113,20 +125,65 @@ std::string read_text(const std::string& path) {
   return text;
 }
 
+bool is_model_file(const std::string& name) {
+  return name == "config.json" || name == "tokenizer.json" || name.ends_with(".safetensors") ||
+         name.ends_with(".index.json");
+}
+
+// The names of a folder's files that are read.
+std::vector<std::string> model_files(const std::string& folder) {
+  std::error_code error;
+  std::vector<std::string> names;
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error))
+    if (const std::string name = entry->path().filename().string(); is_model_file(name)) names.push_back(name);
+  if (error) refuse(folder, "want a folder that can be read, got: " + error.message(), Code::kUnavailable);
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
 // What makes a model the same model: its bytes. Of a folder, the files that are read.
 std::string model_hash(const std::string& path) {
-  if (!std::filesystem::is_directory(path)) return sha256_of_file(path);
-  std::vector<std::string> files;
-  for (const auto& entry : std::filesystem::directory_iterator(path)) {
-    const std::string name = entry.path().filename().string();
-    if (name == "config.json" || name == "tokenizer.json" || name.ends_with(".safetensors") ||
-        name.ends_with(".index.json"))
-      files.push_back(name);
-  }
-  std::sort(files.begin(), files.end());
+  if (!fs::is_directory(path)) return sha256_of_file(path);
   std::string listed;
-  for (const std::string& name : files) listed += sha256_of_file(path + "/" + name) + "  " + name + "\n";
+  for (const std::string& name : model_files(path)) listed += sha256_of_file(path + "/" + name) + "  " + name + "\n";
   return sha256_of(listed);
+}
+
+// A path and what it is to the run.
+struct Place {
+  std::string option, path;
+};
+
+bool same_file(const std::string& a, const std::string& b) {
+  std::error_code error;
+  if (fs::equivalent(a, b, error)) return !fs::is_character_file(a, error);  // /dev/null may take several results
+  const fs::path left = fs::weakly_canonical(a, error), right = error ? fs::path() : fs::weakly_canonical(b, error);
+  return !error && left == right && !fs::is_character_file(left, error);
+}
+
+// Results and state are written: never over what is read, nor over each other.
+void want_files_of_their_own(const EvalArgs& args) {
+  std::vector<Place> places{{"--text", args.text}};
+  std::error_code error;
+  const bool folder = fs::is_directory(args.model, error);
+  if (!folder) places.push_back({"the model", args.model});
+  for (const std::string& name : folder ? model_files(args.model) : std::vector<std::string>{}) {
+    places.push_back({"the model's " + name, args.model + "/" + name});
+    want_regular_file(places.back().path);
+  }
+  const std::string beside = !args.json.empty() ? args.json : args.report;
+  const std::string state = !args.state.empty() ? args.state : beside.empty() ? "" : default_state_path(beside, "");
+  for (const Place& out : {Place{"--json", args.json}, Place{"--report", args.report}, Place{"--svg", args.svg},
+                           Place{"--state", state}}) {
+    if (out.path.empty()) continue;
+    for (const Place& other : places)
+      if (same_file(out.path, other.path))
+        refuse(out.option, fmt::format("want a file of its own, got the path of {}: {}", other.option, out.path));
+    if (folder && is_model_file(fs::path(out.path).filename().string()) &&
+        same_file(fs::absolute(out.path, error).parent_path().string(), args.model))
+      refuse(out.option, fmt::format("want a name that no file of a model has, got {}", out.path));
+    places.push_back(out);
+  }
 }
 
 std::string processor_name() {
@@ -152,6 +209,12 @@ Rotation rotation_of(const CheckpointPositions& own, const WindowTask& task) {
     rotation.spec += fmt::format("{}{}: {}", rotation.spec.empty() ? "" : "; ", kind.name,
                                  kind.spec ? to_string(*kind.spec) : "no rotation");
   return rotation;
+}
+
+// Everything of a task that can be wrong, before anything is run.
+void check_rotation(const CheckpointPositions& own, const WindowTask& task) {
+  for (const LayerKind& kind : value_or_refuse(runner::scaled_kinds(own, task.scaling, task.factor)))
+    if (kind.spec) value_or_refuse(Rotary::make(*kind.spec, task.length));
 }
 
 // Work of a run, in multiply-adds: every token passes the layers' weights and looks at the tokens before it (half of
@@ -318,7 +381,11 @@ int eval(const EvalArgs& args) {
     if (std::find(plan.scalings.begin(), plan.scalings.end(), choice) == plan.scalings.end())
       plan.scalings.push_back(choice);
   }
-  if (args.threads < 0) refuse("--threads", fmt::format("want a number >= 0, got {}", args.threads));
+  // Far more threads than the machine has end in a crash of the OpenMP library.
+  const int most_threads = 4 * std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  if (args.threads < 0 || args.threads > most_threads)
+    refuse("--threads", fmt::format("want a number from 0 to {}, got {}", most_threads, args.threads));
+  want_files_of_their_own(args);
 
   // Every place that will be written is opened before anything long begins.
   std::optional<Output> json_out, report_out, svg_out;
@@ -334,10 +401,21 @@ int eval(const EvalArgs& args) {
       value_or_refuse(Model::load(args.model, {.dtype = args.dtype == "bf16" ? DType::kBFloat16 : DType::kFloat32,
                                                .threads = args.threads,
                                                .family = args.family}));
-  progress.show("cutting " + args.text + " into tokens");
-  const std::vector<std::int32_t> ids = value_or_refuse(model.tokenizer().encode(text));
+  const Result<std::vector<std::int32_t>> encoded = model.tokenizer().encode(text);
+  if (!encoded) refuse(args.text, encoded.error().message, encoded.error().code);
+  const std::vector<std::int32_t>& ids = *encoded;
   const auto text_tokens = static_cast<std::int64_t>(ids.size());
+  if (plan.lengths.back() > text_tokens)
+    refuse("--lengths",
+           fmt::format("want at most the {} tokens that the text has, got {}", text_tokens, plan.lengths.back()));
   const std::vector<WindowTask> tasks = value_or_refuse(runner::plan_windows(model.positions(), text_tokens, plan));
+  std::vector<WindowTask> by_position;
+  if (args.by_position)
+    for (const ScalingChoice& choice : plan.scalings)
+      by_position.push_back(
+          value_or_refuse(runner::plan_by_position(model.positions(), text_tokens, plan.lengths.back(), choice)));
+  for (const WindowTask& task : tasks) check_rotation(model.positions(), task);
+  for (const WindowTask& task : by_position) check_rotation(model.positions(), task);
   const std::int64_t needed = runner::memory_needed(model, plan.lengths.back()),
                      free_bytes = runner::memory_available();
   if (free_bytes > 0 && needed > free_bytes)
@@ -369,17 +447,13 @@ int eval(const EvalArgs& args) {
                                                 results.text_sha256, results.dtype, model.positions().family));
   const std::string beside = !args.json.empty() ? args.json : args.report;
   EvalState state = EvalState::open(args.state.empty() ? default_state_path(beside, key) : args.state, key, args.fresh);
+  Evaluation evaluation(model, ids, state, progress);
+  for (const WindowTask& task : tasks) evaluation.add(task, false);
+  for (const WindowTask& task : by_position) evaluation.add(task, true);
   if (state.ignored_lines() > 0)
     progress.keep(fmt::format("{}: ignored {} lines that are no windows", state.path(), state.ignored_lines()));
   progress.keep(fmt::format("{} ({} parameters, {}), {} tokens of text, {} windows", one_line(results.model_name),
                             grouped(results.parameters), args.dtype, grouped(text_tokens), tasks.size()));
-
-  Evaluation evaluation(model, ids, state, progress);
-  for (const WindowTask& task : tasks) evaluation.add(task, false);
-  if (args.by_position)
-    for (const ScalingChoice& choice : plan.scalings)
-      evaluation.add(
-          value_or_refuse(runner::plan_by_position(model.positions(), text_tokens, plan.lengths.back(), choice)), true);
   results.windows = evaluation.run();
   while (results.windows.size() > tasks.size()) {
     const std::size_t at = tasks.size();

@@ -15,6 +15,8 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <string_view>
+#include <system_error>
 
 namespace ropewalk::cli {
 namespace {
@@ -67,6 +69,29 @@ std::optional<runner::WindowRecord> record_of(const json& line) {
   }
 }
 
+// How line_of begins: the keys of a JSON object are written in their order.
+constexpr std::string_view kLineStart = R"({"body_seconds":)";
+
+// Told by the first line, so that no other file is taken for a state and written to. A run that was killed leaves a
+// beginning of a line, and the next run goes on below it.
+void want_state(const std::string& path) {
+  std::error_code error;
+  const std::filesystem::file_status status = std::filesystem::status(path, error);
+  if (std::filesystem::is_directory(status)) refuse(path, "want a state file, got a folder");
+  if (!std::filesystem::exists(status)) return;
+  if (!std::filesystem::is_regular_file(status)) refuse(path, "want a regular file for the state, got something else");
+  std::ifstream file(path, std::ios::binary);
+  if (!file)
+    refuse(path, std::string("want a state file that can be read, got: ") + std::strerror(errno), Code::kUnavailable);
+  for (std::string text; std::getline(file, text);) {
+    if (kLineStart.starts_with(text)) continue;  // empty lines, too
+    if (text.starts_with(kLineStart)) return;
+    const json line = json::parse(text, nullptr, false);
+    if (line.is_object() && line.contains("run") && line["run"].is_string() && record_of(line)) return;
+    refuse(path, "want a state file of ropewalk eval, or a name that is free, got another kind of file");
+  }
+}
+
 // The same run of the model, wherever it stood in the plan.
 bool same_run(runner::WindowTask a, const runner::WindowTask& b) {
   a.window = b.window;
@@ -77,7 +102,7 @@ bool same_run(runner::WindowTask a, const runner::WindowTask& b) {
 
 EvalState EvalState::open(const std::string& path, const std::string& key, bool fresh) {
   EvalState state(path, key);
-  if (std::filesystem::is_directory(path)) refuse(path, "want a state file, got a folder");
+  want_state(path);
   std::string others;
   {
     std::ifstream file(path, std::ios::binary);
@@ -118,10 +143,21 @@ void EvalState::add(const runner::WindowRecord& record, bool with_losses) {
   const std::string line = (ends_in_newline_ ? "" : "\n") + line_of(key_, record, with_losses);
   ends_in_newline_ = true;
   const int fd = ::open(path_.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
-  const bool whole = fd >= 0 && ::write(fd, line.data(), line.size()) == static_cast<ssize_t>(line.size());
-  const int reason = errno;
-  if (fd >= 0) ::close(fd);
-  if (!whole) refuse(path_, std::string("want a state file that can be written, got: ") + std::strerror(reason));
+  const auto refuse_for = [&](int reason) {
+    refuse(path_, std::string("want a state file that can be written whole, got: ") + std::strerror(reason));
+  };
+  if (fd < 0) refuse_for(errno);
+  for (std::string_view rest = line; !rest.empty();) {
+    const ssize_t written = ::write(fd, rest.data(), rest.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) {
+      const int reason = errno;
+      ::close(fd);
+      refuse_for(reason);
+    }
+    rest.remove_prefix(static_cast<std::size_t>(written));
+  }
+  if (::close(fd) != 0) refuse_for(errno);
 }
 
 std::string default_state_path(const std::string& result_file, const std::string& key) {

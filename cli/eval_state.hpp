@@ -13,7 +13,7 @@ namespace ropewalk::cli {
 class EvalState {
  public:
   /// Reads what is there, and makes sure that more can be written. `fresh` drops this run's lines.
-  /// Refuses a place that may not be written.
+  /// Refuses a place that may not be written, and a file that does not begin as a state does.
   static EvalState open(const std::string& path, const std::string& key, bool fresh);
 
   const std::string& path() const noexcept { return path_; }

@@ -138,6 +138,16 @@ std::string one_line(std::string_view text) {
   std::string out = valid_utf8(text);
   for (char& c : out)
     if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) c = '?';
+  // What is left that a terminal obeys: C1 controls (U+0080 to U+009F) and the marks that turn the reading direction.
+  const auto byte = [&](std::size_t i) { return i < out.size() ? static_cast<unsigned char>(out[i]) : 0u; };
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    const bool c1 = byte(i) == 0xC2 && byte(i + 1) < 0xA0;
+    const bool turns = byte(i) == 0xE2 && ((byte(i + 1) == 0x80 && ((byte(i + 2) >= 0xAA && byte(i + 2) <= 0xAE) ||
+                                                                    byte(i + 2) == 0x8E || byte(i + 2) == 0x8F)) ||
+                                           (byte(i + 1) == 0x81 && byte(i + 2) >= 0xA6 && byte(i + 2) <= 0xA9));
+    if (c1) out.replace(i, 2, "?");
+    if (turns) out.replace(i, 3, "?");
+  }
   return out;
 }
 

@@ -4,6 +4,7 @@
 #include <ropewalk/safetensors.hpp>
 
 #include "runner/dequantize.hpp"
+#include "runner/text_file.hpp"
 
 #include <nlohmann/json.hpp>
 
@@ -12,10 +13,8 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <set>
-#include <sstream>
 #include <utility>
 #include <vector>
 
@@ -77,22 +76,16 @@ struct Stored {
   std::span<const std::byte> bytes;
 };
 
+std::string size_wanted(const std::string& got) { return "want a number from 1 to 2^28, got " + got; }
+
 std::string shown(const std::vector<std::int64_t>& slowest_first) {
   std::string out = "[";
   for (std::size_t i = 0; i < slowest_first.size(); ++i) out += (i != 0 ? ", " : "") + std::to_string(slowest_first[i]);
   return out + "]";
 }
 
-Result<std::string> text_of(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return Error{Code::kUnavailable, path.string(), "cannot be opened"};
-  std::ostringstream text;
-  text << file.rdbuf();
-  return std::move(text).str();
-}
-
 Result<json> json_of(const fs::path& path) {
-  auto text = text_of(path);
+  const auto text = read_text_file(path);
   if (!text) return text.error();
   json parsed = json::parse(*text, nullptr, /*allow_exceptions=*/false);
   if (!parsed.is_object()) return Error{Code::kFormat, path.string(), "want a JSON object, got something else"};
@@ -211,7 +204,7 @@ struct Checkpoint::State {
     const std::string at = gguf ? "gguf" : "config";
     const auto range = [&](const char* what, std::int64_t value) -> std::optional<Error> {
       if (value >= 1 && value <= kLargestSize) return std::nullopt;
-      return Error{Code::kInvalid, at + ":" + what, "want a number from 1 to 2^28, got " + std::to_string(value)};
+      return Error{Code::kInvalid, at + ":" + what, size_wanted(std::to_string(value))};
     };
     for (const auto& [what, value] :
          {std::pair{"vocabulary", config.vocabulary}, std::pair{"hidden_size", config.hidden_size},
@@ -265,7 +258,8 @@ std::optional<Error> Checkpoint::State::read_gguf_config() {
     if (!value) {
       if (!failed) failed = value.error();
     } else if (*value) {
-      return std::clamp<std::int64_t>(**value, -1, kLargestSize + 1);
+      if (**value >= 1 && **value <= kLargestSize) return **value;
+      if (!failed) failed = Error{Code::kInvalid, std::string("gguf:") + key, size_wanted(std::to_string(**value))};
     } else if (missing) {
       return *missing;
     } else if (!failed) {
@@ -318,10 +312,10 @@ std::optional<Error> Checkpoint::State::read_json_config(const fs::path& folder)
       refuse(Code::kInvalid, key, "want a number, got nothing");
     } else if (!value->is_number_integer()) {
       refuse(Code::kInvalid, key, "want a whole number, got " + value->dump());
-    } else if (value->is_number_unsigned() && value->get<std::uint64_t>() > std::uint64_t{kLargestSize}) {
-      return kLargestSize + 1;
+    } else if (*value < 1 || *value > kLargestSize) {
+      refuse(Code::kInvalid, key, size_wanted(value->dump()));
     } else {
-      return std::max<std::int64_t>(value->get<std::int64_t>(), -1);
+      return value->get<std::int64_t>();
     }
     return 0;
   };

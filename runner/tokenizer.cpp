@@ -1,12 +1,13 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "runner/tokenizer.hpp"
 
+#include "runner/text_file.hpp"
+
 #include <pcre2.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <array>
-#include <fstream>
 #include <functional>
 #include <optional>
 #include <queue>
@@ -490,9 +491,9 @@ std::string shortened(std::string text) {
 }  // namespace
 
 Result<Tokenizer> Tokenizer::from_json_file(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return Error{Code::kUnavailable, path, "cannot be opened"};
-  const json whole = json::parse(file, nullptr, /*allow_exceptions=*/false);
+  const auto text = read_text_file(path);
+  if (!text) return text.error();
+  const json whole = json::parse(*text, nullptr, /*allow_exceptions=*/false);
   if (!whole.is_object() || !whole.contains("model") || !whole["model"].is_object())
     return Error{Code::kFormat, path, "want a JSON object with a model, got something else"};
   const json& model = whole["model"];

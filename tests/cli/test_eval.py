@@ -4,7 +4,9 @@ model is held by tests/runner."""
 import html.parser
 import json
 import math
+import os
 import re
+import resource
 import signal
 import subprocess
 import time
@@ -326,13 +328,109 @@ def test_what_cannot_work_is_refused_before_it_begins(model, text, tmp_path):
     refused(*arguments(model, text, "64", "yarn"), "--factor", "much", says=("--factor", "much"), **at_once)
     refused(*arguments(model, text), "--windows", 0, says="--windows", **at_once)
     refused(*arguments(model, text), "--windows", 100000, says="--windows", **at_once)
-    refused(*arguments(model, text), "--threads", -1, says="--threads", **at_once)
+    for threads in (-1, 100000):
+        refused(*arguments(model, text), "--threads", threads, says=("--threads", "from 0 to", str(threads)), **at_once)
+    refused(*arguments(model, text, str(2**62), "none", "64"), says=("--lengths", "2000 tokens", str(2**62)), **at_once)
+    for scaling in ("yarn:1e13", "linear:1e300"):
+        refused(*arguments(model, text, "64", scaling), says="factor", **at_once)
+        refused(*arguments(model, text, "64", scaling), "--by-position", says="factor", **at_once)
+    refused(*arguments(model, text, "64", "yarn"), "--factor", "1e308", says="factor", **at_once)
+    refused(*arguments(model, text), env={"ROPEWALK_TARGET": "nonsense"}, says=("ROPEWALK_TARGET", "nonsense"), **at_once)
     empty = tmp_path / "empty.txt"
     empty.write_text("")
     refused(*arguments(model, empty), says="empty.txt", **at_once)
     binary = tmp_path / "binary.txt"
     binary.write_bytes(b"a" * 300 + b"\xff\xfe" + b"a" * 300)
-    refused(*arguments(model, binary), says=("UTF-8", "300"), **at_once)
+    refused(*arguments(model, binary), says=("binary.txt", "UTF-8", "300"), **at_once)
+
+
+def bytes_below(*places):
+    return {path: path.read_bytes() for place in places for path in place.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("option", ["--report", "--json", "--svg", "--state"])
+def test_what_is_read_is_never_written(text, tmp_path, option):
+    folder = write_model(tmp_path / "model")
+    (tmp_path / "link").symlink_to(folder)
+    (tmp_path / "hard.txt").hardlink_to(text)
+    before = bytes_below(tmp_path)
+    command = arguments(folder, text, "64", "none")
+    for place in (text, tmp_path / "model" / ".." / "text.txt", tmp_path / "hard.txt", folder / "config.json",
+                  folder / "model.safetensors", tmp_path / "link" / "tokenizer.json", folder / "other.safetensors"):
+        refused(*command, option, place, says=(option, place.name))
+    assert bytes_below(tmp_path) == before
+    refused("eval", text, "--text", text, option, text, says=option)
+
+
+def test_results_and_state_do_not_share_a_file(model, text, tmp_path):
+    command, place = arguments(model, text, "64", "none"), tmp_path / "place"
+    for one, two in (("--json", "--state"), ("--json", "--report"), ("--svg", "--report"), ("--svg", "--state")):
+        refused(*command, one, place, two, tmp_path / "." / "place", says=("own", "--"))
+    refused(*command, "--json", place, "--svg", f"{place}.state", says=("--state", "--svg"))
+    assert not place.exists()
+    ok(*command, "--report", "/dev/null", "--svg", "/dev/null", "--state", place)
+
+
+@pytest.mark.parametrize("content", ["A text\nof two lines.\n", '{"architectures": ["LlamaForCausalLM"]}', "\n\n{\n  \"run\": 1\n}\n",
+                                     "[1]", '{"run": "a"}\n', "GGUF\0\3\0"])
+def test_another_kind_of_file_is_no_state(model, text, tmp_path, content):
+    state = tmp_path / "state"
+    state.write_text(content)
+    for more in ((), ("--fresh",)):
+        refused(*arguments(model, text, "64", "none"), "--state", state, *more, says=(str(state), "state"))
+    assert state.read_text() == content
+
+
+@pytest.mark.parametrize("kept", [0, 1, 5, 17, 60])
+def test_a_state_cut_off_in_its_first_line_goes_on(model, text, tmp_path, kept):
+    state = tmp_path / "state"
+    command = (*arguments(model, text, "64,128", "none"), "--state", state)
+    ok(*command)
+    state.write_bytes(state.read_bytes()[:kept])
+    ok(*command)
+    again = run(*command)
+    assert again.returncode == 0 and "2 of 2 windows are known" in again.stderr
+
+
+def test_pipes_and_devices_do_not_hang_it(model, text, tmp_path):
+    pipe, at_once = tmp_path / "pipe", {"timeout": 20}
+    os.mkfifo(pipe)
+    command = arguments(model, text, "64", "none")
+    refused(*command, "--state", pipe, says=("pipe", "regular"), **at_once)
+    for place in (pipe, "/dev/zero", "/dev/null"):
+        refused(*arguments(model, place, "64", "none"), says=(str(place), "regular"), **at_once)
+    refused(*arguments(pipe, text, "64", "none"), says="pipe", **at_once)
+    for name in ("config.json", "tokenizer.json", "model.safetensors", "x.safetensors"):
+        folder = tmp_path / f"with-{name}"
+        write_model(folder)
+        (folder / name).unlink(missing_ok=True)
+        os.mkfifo(folder / name)
+        refused(*arguments(folder, text, "64", "none"), says=(str(folder / name), "regular"), **at_once)
+
+
+def test_a_full_disk_is_named(model, text, tmp_path):
+    state = tmp_path / "state"
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (400, 400))
+    # Python ignores SIGXFSZ, and so does what it starts like this: the write fails.
+    done = run(*arguments(model, text, "64,128", "none"), "--state", state, preexec_fn=limit, restore_signals=False)
+    assert done.returncode == 2 and done.stderr.splitlines()[-1] == (
+        f"ropewalk: {state}: want a state file that can be written whole, got: File too large")
+
+
+@pytest.mark.parametrize("key", ["vocab_size", "num_key_value_heads", "num_hidden_layers", "hidden_size"])
+@pytest.mark.parametrize("value", [2**40, 2**64 - 1, 0, -7])
+def test_a_size_out_of_range_is_named_as_given(text, tmp_path, key, value):
+    folder = write_model(tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {key: value}))
+    refused(*arguments(folder, text, "64", "none"), says=(key, f"got {value}"))
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
+def test_a_missing_part_of_a_model_is_named(text, tmp_path, name):
+    folder = write_model(tmp_path / "model")
+    (folder / name).unlink()
+    refused(*arguments(folder, text, "64", "none"), says=(str(folder / name), "No such file"))
 
 
 @pytest.mark.parametrize("option", ["--report", "--json", "--svg", "--state"])

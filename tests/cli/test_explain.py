@@ -3,11 +3,12 @@
 import json
 import math
 import re
+import subprocess
 
 import numpy as np
 import oracle
 import pytest
-from tool import LLAMA, SCALED, ok, refused, run
+from tool import BINARY, LLAMA, SCALED, ok, refused, run
 
 KIND_KEYS = {"name", "layers", "head_dim", "rotary_dim", "rotary_offset", "pair_layout", "theta", "scaling", "inv_freq",
              "attention_factor", "softmax_scale_multiplier"}
@@ -142,3 +143,13 @@ def test_names_with_quotes_and_control_characters_stay_json(tmp_path):
     (folder / "config.json").write_text(json.dumps(LLAMA))
     assert explained(folder)["source"].startswith(str(tmp_path))
     assert run("explain", folder / "missing").stderr.count("\n") == 1
+
+
+def test_a_page_holds_nothing_that_a_terminal_obeys(config):
+    page = ok("explain", config(LLAMA | {"model_type": "\u001b[2J\u009b31m\u202e"}), "--family", "llama")
+    assert not any(ord(c) < 32 and c != "\n" or 0x7F <= ord(c) < 0xA0 or c == "\u202e" for c in page)
+
+
+def test_an_error_keeps_its_exit_code_where_nobody_can_read_it():
+    for where in ("2>&-", "2>/dev/full"):
+        assert subprocess.run(["sh", "-c", f'"{BINARY}" explain /nowhere {where}']).returncode == 2
