@@ -65,10 +65,15 @@ static_assert(std::atomic<bool>::is_always_lock_free);
 // The first signal asks the run to stop and keep what it has; a second one ends it at once.
 void catch_signals() {
   struct sigaction action {};
-  action.sa_handler = [](int) { interrupted = true; };
-  action.sa_flags = SA_RESETHAND;
-  ::sigaction(SIGINT, &action, nullptr);
-  ::sigaction(SIGTERM, &action, nullptr);
+  action.sa_handler = [](int) {
+    interrupted = true;
+    drop_temporaries_on_signals();
+  };
+  for (const int signal : {SIGHUP, SIGINT, SIGTERM}) {
+    struct sigaction before {};
+    ::sigaction(signal, nullptr, &before);
+    if (before.sa_handler != SIG_IGN) ::sigaction(signal, &action, nullptr);
+  }
 }
 
 // "none", "yarn" or "yarn:4".

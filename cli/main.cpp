@@ -1,6 +1,7 @@
 // ropewalk: what a checkpoint's positions do (explain), the rotation itself (rotate, table), and how far a model
 // carries (eval). One file a verb; this one turns every outcome into an exit code and at most one line on stderr.
 
+#include "cli/output.hpp"
 #include "cli/refusal.hpp"
 #include "cli/units.hpp"
 #include "cli/verbs.hpp"
@@ -10,8 +11,10 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 #include <new>
 #include <string>
@@ -21,6 +24,21 @@ namespace {
 
 // By C's own function, which does not throw: a closed or full stderr must not change the exit code.
 void complain(const std::string& message) { std::fputs(("ropewalk: " + one_line(message) + '\n').c_str(), stderr); }
+
+// Help and version, which somebody may have asked to go where nothing can be written.
+int print(const std::string& text) {
+  if (std::fputs(text.c_str(), stdout) >= 0 && std::fflush(stdout) == 0) return kDone;
+  complain(std::string("stdout: want it written whole, got: ") + std::strerror(errno));
+  return kFailed;
+}
+
+// CLI11 says which option is missing before it says which one it does not know; the second explains the first.
+std::string usage_error(const CLI::App& verb, const std::string& otherwise) {
+  for (const std::string& word : verb.remaining())
+    return fmt::format("{}: want an option or argument of {}, got \"{}\" (see ropewalk {} --help)",
+                       word.starts_with('-') ? word : verb.get_name(), verb.get_name(), word, verb.get_name());
+  return fmt::format("{} (see ropewalk {} --help)", otherwise, verb.get_name());
+}
 
 int run(int argc, char** argv) {
   CLI::App app("Rotary position embeddings of real checkpoints: explained, applied and measured.", "ropewalk");
@@ -34,21 +52,24 @@ int run(int argc, char** argv) {
   add_rotate(app, work);
   add_table(app, work);
   add_eval(app, work);
+  for (CLI::App* verb : app.get_subcommands({})) verb->allow_extras();
   try {
     app.parse(argc, argv);
+    if (const CLI::App& verb = *app.get_subcommands().front(); verb.remaining_size() > 0) {
+      complain(usage_error(verb, ""));
+      return kInputWrong;
+    }
   } catch (const CLI::CallForHelp&) {
-    fmt::print("{}", app.get_subcommands().empty() ? app.help() : app.get_subcommands().front()->help("ropewalk"));
-    return std::fflush(stdout) == 0 ? kDone : kFailed;
+    return print(app.get_subcommands().empty() ? app.help() : app.get_subcommands().front()->help("ropewalk"));
   } catch (const CLI::CallForVersion& version) {
-    fmt::print("{}\n", version.what());
-    return std::fflush(stdout) == 0 ? kDone : kFailed;
+    return print(version.what() + std::string("\n"));
   } catch (const CLI::ParseError& error) {
     if (app.get_subcommands().empty()) {
       const std::string given = argc > 1 ? fmt::format("\"{}\"", argv[1]) : "nothing";
       complain(fmt::format("want explain, rotate, table or eval, got {} (see ropewalk --help)", given));
       return kInputWrong;
     }
-    complain(fmt::format("{} (see ropewalk --help)", error.what()));
+    complain(usage_error(*app.get_subcommands().front(), error.what()));
     return kInputWrong;
   }
   return work();
@@ -60,6 +81,8 @@ int run(int argc, char** argv) {
 int main(int argc, char** argv) {
   using namespace ropewalk::cli;
   std::signal(SIGPIPE, SIG_IGN);  // a reader that leaves is an error of write(2), not a death
+  std::signal(SIGXFSZ, SIG_IGN);  // and so is a file that grows beyond its limit
+  drop_temporaries_on_signals();
   try {
     return run(argc, argv);
   } catch (const Refused& refused) {

@@ -6,7 +6,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
+#include <atomic>
 #include <cerrno>
+#include <csignal>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <system_error>
@@ -17,7 +21,43 @@ namespace {
 
 constexpr std::size_t kBufferBytes = 1 << 16;
 
+// The names of what is not finished, where a signal handler finds them. A slot is claimed for as long as its file is.
+std::array<std::atomic<char*>, 16> pending{};
+static_assert(std::atomic<char*>::is_always_lock_free);
+
+void remember(char* path) {
+  for (std::atomic<char*>& slot : pending) {
+    char* none = nullptr;
+    if (slot.compare_exchange_strong(none, path)) return;
+  }
+  std::free(path);  // more files than slots: this one is dropped in order only
+}
+
+void forget(const std::string& path) {
+  for (std::atomic<char*>& slot : pending) {
+    char* held = slot.load();
+    if (held != nullptr && path == held && slot.compare_exchange_strong(held, nullptr)) std::free(held);
+  }
+}
+
+extern "C" void drop_and_die(int signal) {
+  for (const std::atomic<char*>& slot : pending)
+    if (const char* const path = slot.load(); path != nullptr) ::unlink(path);
+  ::raise(signal);  // SA_RESETHAND has put the default back
+}
+
 }  // namespace
+
+void drop_temporaries_on_signals() {
+  struct sigaction action {};
+  action.sa_handler = drop_and_die;
+  action.sa_flags = static_cast<int>(SA_RESETHAND);
+  for (const int signal : {SIGHUP, SIGINT, SIGTERM}) {
+    struct sigaction before {};
+    ::sigaction(signal, nullptr, &before);
+    if (before.sa_handler != SIG_IGN) ::sigaction(signal, &action, nullptr);  // nohup stays nohup
+  }
+}
 
 Output Output::to_stdout() { return Output(STDOUT_FILENO, "stdout"); }
 
@@ -41,6 +81,7 @@ Output Output::to_file(const std::string& path) {
   std::string temporary = out.target_ + ".XXXXXX";
   out.fd_ = ::mkostemp(temporary.data(), O_CLOEXEC);
   if (out.fd_ < 0) refuse(path, std::string("want a place to write, got: ") + std::strerror(errno));
+  remember(::strdup(temporary.c_str()));
   out.temporary_ = std::move(temporary);
   const mode_t mask = ::umask(0);
   ::umask(mask);
@@ -59,7 +100,9 @@ Output::Output(Output&& other) noexcept
 
 Output::~Output() {
   if (fd_ > STDERR_FILENO) ::close(fd_);
-  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+  if (temporary_.empty()) return;
+  ::unlink(temporary_.c_str());
+  forget(temporary_);
 }
 
 bool Output::is_terminal() const noexcept { return ::isatty(fd_) == 1; }
@@ -100,6 +143,7 @@ void Output::finish() {
   if (temporary_.empty()) return;
   if (::rename(temporary_.c_str(), target_.c_str()) != 0)
     refuse(name_, std::string("want a place to write, got: ") + std::strerror(errno));
+  forget(temporary_);
   temporary_.clear();
 }
 

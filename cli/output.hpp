@@ -39,6 +39,10 @@ class Output {
   std::string buffer_;
 };
 
+/// From here on SIGHUP, SIGINT and SIGTERM drop the temporaries of this process before it dies of them. A verb that
+/// wants to end in order installs its own handler afterwards.
+void drop_temporaries_on_signals();
+
 /// Makes the folder if it is not there. Refuses what is no folder or may not be written.
 void make_folder(const std::string& path, const std::string& option);
 

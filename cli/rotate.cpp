@@ -143,7 +143,6 @@ int rotate(const RotateArgs& args) {
   if (args.threads < 0) refuse("--threads", fmt::format("want a number >= 0, got {}", args.threads));
   const CheckpointPositions checkpoint = read_checkpoint(args.checkpoint);
   const RotarySpec& spec = chosen_spec(checkpoint, args.checkpoint.kind);
-  make_folder(args.out, "--out");
 
   NpyArray q = read_npy(args.q);
   std::optional<NpyArray> k;
@@ -162,6 +161,7 @@ int rotate(const RotateArgs& args) {
   if (const std::optional<Error> wrong = rotary.check(operands, positions_view))
     throw Refused{in_users_words(*wrong, args), kInputWrong};
 
+  make_folder(args.out, "--out");
   Output q_out = Output::to_file(args.out + "/q.npy");
   std::optional<Output> k_out;
   if (k) k_out.emplace(Output::to_file(args.out + "/k.npy"));
@@ -181,11 +181,7 @@ int rotate(const RotateArgs& args) {
 void add_rotate(CLI::App& app, Work& work) {
   CLI::App* verb = app.add_subcommand("rotate", "turn queries and keys in .npy files as the checkpoint does");
   auto args = std::make_shared<RotateArgs>();
-  add_checkpoint_options(
-      *verb, args->checkpoint,
-      "running length for scalings that depend on it: 5000, 32k (default: the largest position + 1, as "
-      "transformers takes it)",
-      true);
+  add_spec_options(*verb, args->checkpoint);
   verb->add_option("--q", args->q, "queries: float32 or float16, or uint16 with --dtype bf16")
       ->required()
       ->type_name("FILE.npy");

@@ -190,11 +190,7 @@ int table(const TableArgs& args) {
 void add_table(CLI::App& app, Work& work) {
   CLI::App* verb = app.add_subcommand("table", "cos, sin, phases or frequencies at any positions, as npy, csv or json");
   auto args = std::make_shared<TableArgs>();
-  add_checkpoint_options(
-      *verb, args->checkpoint,
-      "running length for scalings that depend on it: 5000, 32k (default: the largest position + 1, as "
-      "transformers takes it)",
-      true);
+  add_spec_options(*verb, args->checkpoint);
   verb->add_option(
           "--what", args->what,
           "cos, sin: [positions, pairs] float32, the attention factor included; inv_freq: [pairs] float64, radians "

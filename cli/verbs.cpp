@@ -26,7 +26,16 @@ void add_checkpoint_options(CLI::App& verb, CheckpointArgs& args, const std::str
         ->type_name("NAME");
 }
 
+void add_spec_options(CLI::App& verb, CheckpointArgs& args) {
+  add_checkpoint_options(
+      verb, args,
+      "running length for scalings that depend on it: 5000, 32k (default: the largest position + 1, as "
+      "transformers takes it)",
+      true);
+}
+
 CheckpointPositions read_checkpoint(const CheckpointArgs& args) {
+  if (args.path.empty()) refuse("PATH", "want a config.json, a GGUF file or a folder with config.json, got no name");
   ReadOptions options;
   options.family = args.family;
   options.numerics = args.numerics == "fp32" ? Numerics::kFp32 : Numerics::kExact;

@@ -33,6 +33,9 @@ struct CheckpointArgs {
 /// Adds PATH, --family, --numerics and --length; --kind too where the verb works on one kind.
 void add_checkpoint_options(CLI::App& verb, CheckpointArgs& args, const std::string& length_help, bool with_kind);
 
+/// The same for a verb that works on one kind at given positions.
+void add_spec_options(CLI::App& verb, CheckpointArgs& args);
+
 /// Reads the checkpoint, or refuses.
 CheckpointPositions read_checkpoint(const CheckpointArgs& args);
 

@@ -1,9 +1,14 @@
 """Wrong input: one line on stderr, exit code 2, whatever is wrong."""
 
 import json
+import os
+import resource
+import signal
+import subprocess
+import time
 
 import pytest
-from tool import LLAMA, ok, refused
+from tool import BINARY, LLAMA, ok, refused, run
 
 
 def test_help_and_version_answer_with_0():
@@ -71,3 +76,40 @@ def test_a_hostile_gguf(tmp_path, body):
 def test_control_characters_do_not_reach_the_terminal(config):
     message = refused("explain", config(LLAMA | {"model_type": "a\x1b[2J\nb"}))
     assert "\x1b" not in message
+
+
+def test_an_unknown_option_is_named_before_a_missing_one():
+    refused("rotate", "a", "--qq", "b", says=("--qq", "rotate"))
+    refused("explain", "a", "b", says='"b"')
+
+
+def test_help_that_cannot_be_written_is_no_success():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([BINARY, "--help"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_no_half_file(config, tmp_path, number):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    # More than can be written before the signal comes.
+    tool = subprocess.Popen([BINARY, "table", config(LLAMA), "--what", "cos", "--positions", "0:3000000",
+                             "--out", folder / "cos.json"], stderr=subprocess.PIPE)
+    for _ in range(1000):
+        if list(folder.iterdir()):
+            break
+        time.sleep(0.01)
+    assert list(folder.iterdir()), "the temporary stands there while the tool writes"
+    os.kill(tool.pid, number)
+    assert tool.wait(30) == -number
+    assert list(folder.iterdir()) == []
+
+
+def test_a_file_beyond_its_limit_is_refused_and_not_left(config, tmp_path):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    done = run("table", config(LLAMA), "--what", "cos", "--positions", "0:100000", "--out", folder / "cos.json",
+               preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16)))
+    assert done.returncode == 2 and "cos.json" in done.stderr
+    assert list(folder.iterdir()) == []

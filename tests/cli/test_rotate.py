@@ -307,3 +307,8 @@ def test_a_header_of_endless_empty_rows_ends(tmp_path, config):
     (tmp_path / "q.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
     done = run("rotate", config(), "--q", tmp_path / "q.npy", "--positions", "0:5", "--out", tmp_path / "out", timeout=20)
     assert done.returncode in (0, 2) and done.stderr.count("\n") <= 1
+
+
+def test_a_refused_array_leaves_no_folder(config, tmp_path):
+    refused("rotate", config(LLAMA), "--q", tmp_path / "none.npy", "--positions", "0:3", "--out", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
