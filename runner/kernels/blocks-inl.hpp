@@ -126,23 +126,43 @@ void multiply(const float* a, std::int64_t a_stride, const float* b, std::int64_
     multiply_columns<1>(a, a_stride, b + j, b_stride, c + j, c_stride, rows, depth, accumulate);
 }
 
+// Four vectors at a time: one running maximum or sum would wait for itself at every step.
+constexpr std::int64_t kStep = 4 * kLanes;
+
+inline float largest_of(const float* x, std::int64_t n) noexcept {
+  constexpr float kNone = -__builtin_inff();
+  Vec top[4] = {splat(kNone), splat(kNone), splat(kNone), splat(kNone)};
+  std::int64_t i = 0;
+  for (; i + kStep <= n; i += kStep)
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) top[v] = larger(top[v], load(x + i + v * kLanes));
+  in_steps(n - i, [&](std::int64_t j, auto part, std::int64_t) { top[0] = larger(top[0], part(x + i + j, kNone)); });
+  return largest_of(larger(larger(top[0], top[1]), larger(top[2], top[3])));
+}
+
 template <class Out>
 float softmax_into(const float* scores, std::int64_t n, Out* p, float* m, float* sum) noexcept {
   constexpr float kNone = -__builtin_inff();
-  Vec top = splat(kNone);
-  in_steps(n, [&](std::int64_t i, auto part, std::int64_t) { top = larger(top, part(scores + i, kNone)); });
   const float before = *m;
-  const float highest = largest_of(top);
+  const float highest = largest_of(scores, n);
   const float now = before > highest ? before : highest;
-  Vec total = {};
-  in_steps(n, [&](std::int64_t i, auto part, std::int64_t count) {
-    const Vec power = exp2_of(part(scores + i, kNone) - now);
-    total += power;
-    store(power, p + i, count);
+  Vec total[4] = {};
+  std::int64_t i = 0;
+  for (; i + kStep <= n; i += kStep)
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) {
+      const Vec power = exp2_of(load(scores + i + v * kLanes) - now);
+      total[v] += power;
+      store(power, p + i + v * kLanes);
+    }
+  in_steps(n - i, [&](std::int64_t j, auto part, std::int64_t count) {
+    const Vec power = exp2_of(part(scores + i + j, kNone) - now);
+    total[0] += power;
+    store(power, p + i + j, count);
   });
   const float correction = exp2_of(splat(before - now))[0];
   *m = now;
-  *sum = *sum * correction + sum_of(total);
+  *sum = *sum * correction + sum_of((total[0] + total[1]) + (total[2] + total[3]));
   return correction;
 }
 
