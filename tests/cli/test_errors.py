@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import pytest
-from tool import BINARY, LLAMA, ok, refused, run
+from tool import BINARY, LLAMA, hear_signals, ok, refused, run
 
 
 def test_help_and_version_answer_with_0():
@@ -95,7 +95,7 @@ def test_a_signal_leaves_no_half_file(config, tmp_path, number):
     folder.mkdir()
     # More than can be written before the signal comes.
     tool = subprocess.Popen([BINARY, "table", config(LLAMA), "--what", "cos", "--positions", "0:3000000",
-                             "--out", folder / "cos.json"], stderr=subprocess.PIPE)
+                             "--out", folder / "cos.json"], stderr=subprocess.PIPE, preexec_fn=hear_signals)
     for _ in range(1000):
         if list(folder.iterdir()):
             break

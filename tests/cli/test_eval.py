@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 import pytest
-from tool import BINARY, ok, refused, run
+from tool import BINARY, hear_signals, ok, refused, run
 
 SCALINGS = "none,linear,ntk,dynamic,yarn"
 
@@ -239,7 +239,8 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path, number):
     model = write_model(tmp_path / "slower", hidden=64, layers=4, inner=256, context=256)
     text, state = write_text(tmp_path / "text.txt", 12000), tmp_path / "state"
     command = arguments(model, text, "256,4096", "none,yarn", "128", "--windows", "3", "--state", state, "--threads", "1")
-    tool = subprocess.Popen([BINARY, *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    tool = subprocess.Popen([BINARY, *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                            preexec_fn=hear_signals)
     deadline = time.monotonic() + 60
     while (not state.exists() or state.read_text().count("\n") < 1) and time.monotonic() < deadline and tool.poll() is None:
         time.sleep(0.01)

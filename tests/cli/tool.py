@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import signal
 import subprocess
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -44,6 +45,12 @@ def run(*arguments, env=None, timeout=120, **options) -> subprocess.CompletedPro
     options.setdefault("text", True)
     return subprocess.run([str(BINARY), *map(str, arguments)], capture_output=True, timeout=timeout,
                           env={**os.environ, **(env or {})}, **options)
+
+
+def hear_signals() -> None:
+    """For preexec_fn: a background job of a shell ignores SIGINT, and what it starts inherits that."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def ok(*arguments, **options) -> str:
