@@ -1,5 +1,6 @@
 #pragma once
 
+#include <ropewalk/phase.hpp>
 #include <ropewalk/result.hpp>
 #include <ropewalk/spec.hpp>
 
@@ -12,12 +13,21 @@ namespace ropewalk {
 /// How fast every pair turns, and what the scaling asks of the logits. The three factors are kept apart so that each is
 /// applied once: attention_factor multiplies cos and sin, hence q.k by its square on the channels that turn;
 /// softmax_scale_multiplier multiplies 1/sqrt(head_dim).
+///
+/// The lists have one entry a pair; for a spec with `given` frequencies [heads, axes, pairs], as they are given there.
 struct Frequencies {
-  std::vector<double> inv_freq;                ///< [pairs] radians per token
-  std::vector<std::uint64_t> turns_per_token;  ///< [pairs] 2^64 to a turn, modulo a turn; empty under Numerics::kFp32
-  std::vector<float> inv_freq_fp32;            ///< [pairs] radians per token; empty under Numerics::kExact
-  double attention_factor = 1.0;               ///< on cos and sin
-  double softmax_scale_multiplier = 1.0;       ///< on the softmax scale
+  std::vector<double> inv_freq;                ///< radians per token (per unit of position), position_scale included
+  std::vector<std::uint64_t> turns_per_token;  ///< 2^64 to a turn, modulo a turn; empty under Numerics::kFp32
+  std::vector<TurnsPerUnit> turns_per_unit;    ///< the same, not reduced, for coordinates; empty under kFp32
+  std::vector<float> inv_freq_fp32;            ///< without position_scale; empty under Numerics::kExact
+  // The second channel's, for a spec with `second`; else empty.
+  std::vector<double> second_inv_freq;
+  std::vector<std::uint64_t> second_turns_per_token;
+  std::vector<TurnsPerUnit> second_turns_per_unit;
+  std::vector<float> second_inv_freq_fp32;
+  double attention_factor = 1.0;          ///< on cos and sin
+  double softmax_scale_multiplier = 1.0;  ///< on the softmax scale
+  std::int64_t centre = 0;                ///< xPos: the position of magnitude 1
 };
 
 /// Computes them from a spec.

@@ -22,6 +22,24 @@ constexpr Turns phase(std::int64_t position, Turns turns_per_token) noexcept {
 /// A product that is not finite (inv_freq beyond 2^65) gives 0.
 Turns phase_fp32(std::int64_t position, float inv_freq) noexcept;
 
+/// The same for a coordinate that need not be whole, rounded to float first and multiplied by `scale`, rounded again.
+Turns phase_fp32(double coordinate, float scale, float inv_freq) noexcept;
+
+/// An angle in radians as a phase: the exact multiple of 1/(2 pi), rounded to 2^-64 turn. Not finite: 0.
+Turns turns_from_radians(float radians) noexcept;
+
+/// How far a pair turns in one unit of position, as a fraction of a turn in twice the precision of a double, whole
+/// turns included: for positions that are no whole numbers, where whole turns do not drop out.
+struct TurnsPerUnit {
+  double high = 0.0;
+  double low = 0.0;
+};
+
+/// The phase of a pair at a coordinate, in `exact` numerics: the product in about 106 bits, its whole turns dropped,
+/// the rest rounded to 2^-64 turn. For |coordinate * turns| up to 2^40 the error is below 2^-62 turn. A whole
+/// coordinate differs by that much from the phase of the same integer. A coordinate that is not finite counts as 0.
+Turns phase(double coordinate, const TurnsPerUnit& turns_per_unit) noexcept;
+
 /// A phase as a signed fraction of a turn, in [-0.5, 0.5), rounded once to double.
 constexpr double signed_turns(Turns turns) noexcept {
   return static_cast<double>(static_cast<std::int64_t>(turns)) * 0x1p-64;

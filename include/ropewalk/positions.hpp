@@ -34,6 +34,28 @@ struct PositionsView {
   }
 };
 
+/// The same for positions that are no whole numbers: patch centres (DINOv3), seconds, physical coordinates. Not finite
+/// ones count as 0.
+struct CoordinatesView {
+  const double* data = nullptr;  ///< owned by the caller
+  int axes = 1;
+  std::int64_t batch = 1;
+  std::int64_t tokens = 0;
+  std::int64_t axis_stride = 0;
+  std::int64_t batch_stride = 0;
+  std::int64_t token_stride = 1;
+
+  /// One stream, one row for the whole batch: [tokens].
+  static CoordinatesView row(std::span<const double> coordinates) noexcept {
+    return {coordinates.data(), 1, 1, static_cast<std::int64_t>(coordinates.size()), 0, 0, 1};
+  }
+  /// Several streams for one row: contiguous [axes, tokens].
+  static CoordinatesView streams(std::span<const double> coordinates, int axes) noexcept {
+    const std::int64_t tokens = axes > 0 ? static_cast<std::int64_t>(coordinates.size()) / axes : 0;
+    return {coordinates.data(), axes, 1, tokens, tokens, 0, 1};
+  }
+};
+
 /// first, first + 1, ..., `tokens` of them.
 /// Errors: kInvalid if tokens < 0 or the last position leaves int64.
 Result<std::vector<std::int64_t>> positions_from_range(std::int64_t first, std::int64_t tokens);

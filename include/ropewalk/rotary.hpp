@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <vector>
 
 namespace ropewalk {
 
@@ -20,6 +21,13 @@ enum class Direction : std::uint8_t {
   kTranspose = 2,  ///< y = m R(-p) x: the gradient of kForward
   kShift = 3,      ///< y = R(p) x: moves keys that are already rotated by p positions, gain 1
 };
+// For a spec that is no rotation (RotarySpec::is_rotation), R(-p) is the true inverse under kInverse and the transpose
+// under kTranspose. kShift moves xPos keys rightly; it cannot move what has a second angle or a Fourier mix.
+// With an output_layout of its own kInverse and kTranspose read that layout and write `layout`, and kShift reads and
+// writes it.
+
+/// Which of a score's two vectors an operand is. Only xPos asks.
+enum class Role : std::uint8_t { kUnset = 0, kQuery = 1, kKey = 2 };
 
 /// What is to be turned and where the result goes. In place when both views are the same.
 /// `in` and `out` have equal dtype, batch, tokens, heads and head_dim; their strides may differ. They may be one and
@@ -28,8 +36,9 @@ enum class Direction : std::uint8_t {
 struct RotaryOperand {
   HeadsView in;   ///< read
   HeadsView out;  ///< written whole, the channels that do not turn included (they are copied bit for bit)
+  Role role = Role::kUnset;
 
-  static RotaryOperand in_place(const HeadsView& x) noexcept { return {x, x}; }
+  static RotaryOperand in_place(const HeadsView& x, Role role = Role::kUnset) noexcept { return {x, x, role}; }
 };
 
 struct RotaryCall {
@@ -57,6 +66,8 @@ class Rotary {
   /// "positions.tokens".
   [[nodiscard]] std::optional<Error> check(std::span<const RotaryOperand> operands,
                                            const PositionsView& positions) const;
+  [[nodiscard]] std::optional<Error> check(std::span<const RotaryOperand> operands,
+                                           const CoordinatesView& positions) const;
 
   /// Turns every operand (q and k together: the phases are formed once for both). Arithmetic is float32,
   /// y0 = fma(x0, cos, -(x1 sin)) and y1 = fma(x1, cos, x0 sin); bf16 and f16 are rounded to nearest even on the way
@@ -64,15 +75,19 @@ class Rotary {
   /// (numerics kExact); of that the turns take at most 1.2e-8, and the rest stays below 4.5e-8 for m = 1 and
   /// 6.1e-8 * m for larger ones. All has the same bits on every CPU target.
   /// spec().query_temperature is not applied: it is a factor on the queries alone, and the caller's to multiply.
-  /// Requires check() to have nothing to say. Never fails or throws; allocates nothing beyond its stack (16 KiB), save
-  /// what OpenMP keeps for its threads.
+  /// Requires check() to have nothing to say. Never fails or throws; allocates nothing beyond its stack (16 KiB; 48 KiB
+  /// where an output_layout, several tables of frequencies or no true rotation are asked for), save what OpenMP keeps
+  /// for its threads.
   void apply(std::span<const RotaryOperand> operands, const PositionsView& positions,
+             const RotaryCall& call = {}) const noexcept;
+  void apply(std::span<const RotaryOperand> operands, const CoordinatesView& positions,
              const RotaryCall& call = {}) const noexcept;
 
  private:
   Rotary() = default;
   RotarySpec spec_;
   Frequencies frequencies_;
+  std::vector<std::int32_t> channels_;  // of the general way: [4, pairs], rotary_whole_heads.hpp; else empty
 };
 
 }  // namespace ropewalk

@@ -34,12 +34,31 @@ struct HeadRows {
   std::int64_t pairs = 0;      ///< side by side from `in` on
 };
 
+/// The heads of one token, every pair with the channels it is read from and written to, and a 2 x 2 matrix.
+struct ScatteredRows {
+  const void* in = nullptr;     ///< channel 0 of head 0
+  void* out = nullptr;          ///< the same where results go; may equal `in`
+  std::int64_t in_stride = 0;   ///< elements from a head to the next
+  std::int64_t out_stride = 0;  ///< the same in `out`
+  std::int64_t heads = 0;
+  const std::int32_t* in_first = nullptr;                                      ///< [pairs] channels of x0
+  const std::int32_t* in_second = nullptr;                                     ///< [pairs] of x1
+  const std::int32_t* out_first = nullptr;                                     ///< [pairs] of y0
+  const std::int32_t* out_second = nullptr;                                    ///< [pairs] of y1
+  const float *m00 = nullptr, *m01 = nullptr, *m10 = nullptr, *m11 = nullptr;  ///< [pairs] each
+  std::int64_t pairs = 0;                                                      ///< at most kMostScatteredPairs
+};
+constexpr std::int64_t kMostScatteredPairs = 1024;
+
 /// Everything that exists once for each processor target. No entry checks its arguments, allocates or throws, and none
 /// touches an element beyond those that its arguments name. Every target computes the same bits (NaN payloads aside).
 struct KernelTable {
   /// cos[j] = gain * cos(2 pi t / 2^64) and the sine likewise, where t = position * turns_per_token[j]; all [pairs].
   void (*cos_sin_at)(std::int64_t position, const Turns* turns_per_token, std::int64_t pairs, const Gain& gain,
                      float* cos, float* sin) noexcept;
+  /// The same for t = positions[axis_of_pair[j]] * turns_per_token[j].
+  void (*cos_sin_on_axes)(const std::int64_t* positions, const std::uint8_t* axis_of_pair, const Turns* turns_per_token,
+                          std::int64_t pairs, const Gain& gain, float* cos, float* sin) noexcept;
   /// The same for t = turns[j].
   void (*cos_sin_of)(const Turns* turns, std::int64_t pairs, const Gain& gain, float* cos, float* sin) noexcept;
 
@@ -47,6 +66,9 @@ struct KernelTable {
   using Rotate = void (*)(const HeadRows& rows) noexcept;
   Rotate rotate_half[3];         ///< by DType
   Rotate rotate_interleaved[3];  ///< by DType
+
+  /// y0 = fma(x0, m00, x1 * m01), y1 = fma(x1, m11, x0 * m10) on every pair of every head.
+  void (*turn_scattered[3])(const ScatteredRows& rows) noexcept;  ///< by DType
 
   Rotate rotate(DType dtype, PairLayout layout) const noexcept {
     const auto column = static_cast<std::size_t>(dtype);

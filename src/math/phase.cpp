@@ -22,10 +22,34 @@ std::uint64_t places(int skipped) noexcept {
   return offset == 0 ? high : high | kInverseTwoPi[word + 1] >> (64 - offset);
 }
 
+// A fraction of a turn in [-0.5, 0.5], to the nearest 2^-64.
+Turns fraction_of_turn(double fraction) noexcept {
+  // A double below 1/2 holds no more than 63 places here unless it is small, and then rounding is what is wanted.
+  const double scaled = std::nearbyint(fraction * 0x1p64);
+  if (scaled >= 0x1p63) return Turns{1} << 63;
+  return static_cast<Turns>(static_cast<std::int64_t>(scaled));
+}
+
 }  // namespace
 
 Turns phase_fp32(std::int64_t position, float inv_freq) noexcept {
-  const float radians = static_cast<float>(position) * inv_freq;
+  return turns_from_radians(static_cast<float>(position) * inv_freq);
+}
+
+Turns phase_fp32(double coordinate, float scale, float inv_freq) noexcept {
+  return turns_from_radians(static_cast<float>(coordinate) * scale * inv_freq);
+}
+
+Turns phase(double coordinate, const TurnsPerUnit& turns_per_unit) noexcept {
+  // coordinate * high = product + rest exactly; whole turns leave each part exactly too.
+  const double product = coordinate * turns_per_unit.high;
+  if (!std::isfinite(product)) return 0;
+  const double rest = std::fma(coordinate, turns_per_unit.high, -product) + coordinate * turns_per_unit.low;
+  const double high = product - std::nearbyint(product), low = rest - std::nearbyint(rest);
+  return fraction_of_turn(high) + fraction_of_turn(low);
+}
+
+Turns turns_from_radians(float radians) noexcept {
   if (!std::isfinite(radians)) return 0;
 
   // |radians| = m * 2^e with a whole m below 2^24. Modulo a turn m * (2^e / 2 pi) needs only the places of 1 / (2 pi)

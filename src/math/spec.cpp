@@ -21,6 +21,8 @@ constexpr double kLargestTheta = 1e30;
 constexpr double kLargestFactor = 1e12;       // of scaling factors
 constexpr double kLargestMagnitude = 1e6;     // of factors on cos, sin and logits, and of what they are made from
 constexpr double kLargestMultiplier = 65536;  // of learned multipliers, and one over the least divisor
+constexpr int kMostTables = 65536;            // of heads with frequencies of their own
+constexpr int kMostScatteredPairs = 1024;     // of encodings that need a whole head at once
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 Error invalid(std::string path, std::string want, std::string got) {
@@ -67,6 +69,19 @@ MaybeError check_factor(double factor) { return check_at_least("scaling.factor",
 MaybeError check_size(const std::string& path, std::size_t size, const RotarySpec& spec) {
   if (size == static_cast<std::size_t>(spec.pairs())) return std::nullopt;
   return invalid(path, std::to_string(spec.pairs()) + " entries, one a pair", std::to_string(size));
+}
+
+MaybeError check_product(const std::string& path, std::size_t size, std::int64_t a, std::int64_t b, std::int64_t c) {
+  if (static_cast<std::int64_t>(size) == a * b * c) return std::nullopt;
+  return invalid(path, std::to_string(a) + " x " + std::to_string(b) + " x " + std::to_string(c) + " entries",
+                 std::to_string(size));
+}
+
+MaybeError check_each_within(const std::string& path, const std::vector<double>& values, double most) {
+  for (std::size_t i = 0; i < values.size(); ++i)
+    if (!(std::abs(values[i]) <= most))
+      return invalid(at(path, i), "a number in [-" + shown(most) + ", " + shown(most) + "]", shown(values[i]));
+  return std::nullopt;
 }
 
 MaybeError check_divisors(const std::string& path, const std::vector<double>& divisors, const RotarySpec& spec,
@@ -200,6 +215,7 @@ MaybeError check_layout(const RotarySpec& spec) {
 // Every pair's rung is one of the ceil(d / 2) that a ladder of d channels has. (transformers makes ladders of odd d for
 // odd partial widths; they have a rung more than d / 2.)
 MaybeError check_rungs(const RotarySpec& spec) {
+  if (spec.given) return std::nullopt;
   if (auto error = check_whole("frequency_dim", spec.frequency_dim, 0, kLargestHead)) return error;
   const int rungs = (ladder_dim(spec) + 1) / 2;
   if (spec.rung_of_pair.empty()) {
@@ -220,12 +236,100 @@ MaybeError check_per_pair(const RotarySpec& spec) {
     if (auto error = check_size("axis_of_pair", spec.axis_of_pair.size(), spec)) return error;
   if (!spec.frequency_multipliers.empty())
     if (auto error = check_size("frequency_multipliers", spec.frequency_multipliers.size(), spec)) return error;
-  for (std::size_t j = 0; j < spec.frequency_multipliers.size(); ++j) {
-    const double multiplier = spec.frequency_multipliers[j];
-    if (!(std::abs(multiplier) <= kLargestMultiplier))
-      return invalid(at("frequency_multipliers", j), "a number in [-65536, 65536]", shown(multiplier));
+  return check_each_within("frequency_multipliers", spec.frequency_multipliers, kLargestMultiplier);
+}
+
+// The base of a ladder, or nothing that speaks of one.
+MaybeError check_base(const RotarySpec& spec) {
+  if (!spec.given) return check_above("theta", spec.theta, 1.0, kLargestTheta);
+  const auto want_none = [](const char* path, bool none, std::string got) -> MaybeError {
+    if (none) return std::nullopt;
+    return invalid(path, "none where frequencies are given", std::move(got));
+  };
+  const GivenFrequencies& given = *spec.given;
+  return first_of(
+      [&] { return want_none("theta", spec.theta == 0.0, shown(spec.theta)); },
+      [&] {
+        return want_none("scaling", std::holds_alternative<NoScaling>(spec.scaling),
+                         std::string(name_of(spec.scaling)));
+      },
+      [&] { return want_none("frequency_dim", spec.frequency_dim == 0, std::to_string(spec.frequency_dim)); },
+      [&] { return want_none("rung_of_pair", spec.rung_of_pair.empty(), "a list"); },
+      [&] { return want_none("frequency_multipliers", spec.frequency_multipliers.empty(), "a list"); },
+      [&] { return want_none("second", !spec.second, "one"); },
+      [&] { return check_whole("given.heads", given.heads, 1, kMostTables); },
+      [&] { return check_whole("given.axes", given.axes, 1, 256); },
+      [&] {
+        return want_none("axis_of_pair", given.axes == 1 || spec.axis_of_pair.empty(), "a list beside given.axes > 1");
+      },
+      [&] { return check_product("given.inv_freq", given.inv_freq.size(), given.heads, given.axes, spec.pairs()); },
+      [&] { return check_each_within("given.inv_freq", given.inv_freq, kLargestMagnitude); });
+}
+
+MaybeError check_blocks(const RotarySpec& spec) {
+  if (spec.pair_blocks.empty()) return std::nullopt;
+  std::int64_t sum = 0;
+  for (std::size_t b = 0; b < spec.pair_blocks.size(); ++b) {
+    if (auto error = check_whole(at("pair_blocks", b), spec.pair_blocks[b], 1, spec.pairs())) return error;
+    sum += spec.pair_blocks[b];
   }
+  if (sum == spec.pairs()) return std::nullopt;
+  return invalid("pair_blocks", "numbers that add up to " + std::to_string(spec.pairs()) + " pairs",
+                 std::to_string(sum));
+}
+
+MaybeError check_few_pairs(const char* path, const RotarySpec& spec) {
+  if (spec.pairs() <= kMostScatteredPairs) return std::nullopt;
+  return invalid(path, "at most " + std::to_string(kMostScatteredPairs) + " pairs", std::to_string(spec.pairs()));
+}
+
+MaybeError check_output_layout(const RotarySpec& spec) {
+  if (spec.output_layout == PairLayout::kUnset || spec.output_layout == spec.layout) return std::nullopt;
+  if (spec.output_layout == PairLayout::kHalf || spec.output_layout == PairLayout::kInterleaved)
+    return check_few_pairs("output_layout", spec);
+  return invalid("output_layout", "half, interleaved or unset", std::to_string(static_cast<int>(spec.output_layout)));
+}
+
+MaybeError check_second(const RotarySpec& spec) {
+  if (!spec.second) return std::nullopt;
+  const SecondAngle& second = *spec.second;
+  const int rungs = (ladder_dim(spec) + 1) / 2;
+  if (auto error = check_few_pairs("second", spec)) return error;
+  if (spec.fourier) return invalid("second", "none beside fourier", "one");
+  if (!second.axis_of_pair.empty())
+    if (auto error = check_size("second.axis_of_pair", second.axis_of_pair.size(), spec)) return error;
+  if (second.rung_of_pair.empty()) return std::nullopt;
+  if (auto error = check_size("second.rung_of_pair", second.rung_of_pair.size(), spec)) return error;
+  if (!spec.frequency_multipliers.empty())
+    return invalid("frequency_multipliers", "none beside second.rung_of_pair", "a list");
+  for (std::size_t j = 0; j < second.rung_of_pair.size(); ++j)
+    if (auto error = check_whole(at("second.rung_of_pair", j), second.rung_of_pair[j], 0, rungs - 1)) return error;
   return std::nullopt;
+}
+
+MaybeError check_xpos(const RotarySpec& spec) {
+  if (!spec.xpos) return std::nullopt;
+  return first_of([&] { return check_at_least("xpos.scale_base", spec.xpos->scale_base, 1.0, kLargestFactor); },
+                  [&] { return check_at_least("xpos.gamma", spec.xpos->gamma, 1e-3, kLargestMagnitude); });
+}
+
+MaybeError check_fourier(const RotarySpec& spec) {
+  if (!spec.fourier) return std::nullopt;
+  const FourierMix& mix = *spec.fourier;
+  return first_of(
+      [&] { return check_few_pairs("fourier", spec); },
+      [&] { return check_whole("fourier.heads", mix.heads, 1, kMostTables); },
+      [&]() -> MaybeError {
+        if (!spec.given || spec.given->heads == 1 || spec.given->heads == mix.heads) return std::nullopt;
+        return invalid("fourier.heads", "as many as given.heads (" + std::to_string(spec.given->heads) + ")",
+                       std::to_string(mix.heads));
+      },
+      [&] { return check_whole("fourier.tones", mix.tones, 1, spec.pairs()); },
+      [&] { return check_whole("fourier.outputs", mix.outputs, 1, spec.pairs()); },
+      [&] { return check_product("fourier.cos_mix", mix.cos_mix.size(), mix.heads, mix.tones, mix.outputs); },
+      [&] { return check_product("fourier.sin_mix", mix.sin_mix.size(), mix.heads, mix.tones, mix.outputs); },
+      [&] { return check_each_within("fourier.cos_mix", mix.cos_mix, kLargestMagnitude); },
+      [&] { return check_each_within("fourier.sin_mix", mix.sin_mix, kLargestMagnitude); });
 }
 
 MaybeError check_temperature(const RotarySpec& spec) {
@@ -239,15 +343,45 @@ MaybeError check_temperature(const RotarySpec& spec) {
 }  // namespace
 
 int RotarySpec::axes() const noexcept {
-  if (axis_of_pair.empty()) return 1;
-  return 1 + *std::max_element(axis_of_pair.begin(), axis_of_pair.end());
+  int axes = given ? given->axes : 1;
+  const auto reach = [&](const std::vector<std::uint8_t>& list) {
+    if (!list.empty()) axes = std::max(axes, 1 + *std::max_element(list.begin(), list.end()));
+  };
+  reach(axis_of_pair);
+  if (second) reach(second->axis_of_pair);
+  return axes;
+}
+
+namespace {
+
+ChannelPair channels_in(const RotarySpec& spec, PairLayout layout, int pair) noexcept {
+  int first = 0, pairs = spec.pairs();  // of the block that holds it
+  for (const int block : spec.pair_blocks) {
+    pairs = block;
+    if (pair < first + block) break;
+    first += block;
+  }
+  const ChannelPair inside = channels_of(layout, pair - first, pairs);
+  const int begin = spec.rotary_offset + 2 * first;
+  return {begin + inside.first, begin + inside.second};
+}
+
+}  // namespace
+
+ChannelPair RotarySpec::channels(int pair) const noexcept { return channels_in(*this, layout, pair); }
+
+ChannelPair RotarySpec::output_channels(int pair) const noexcept {
+  return channels_in(*this, output_layout == PairLayout::kUnset ? layout : output_layout, pair);
 }
 
 std::optional<Error> validate(const RotarySpec& spec) {
   return first_of(
-      [&] { return check_channels(spec); }, [&] { return check_above("theta", spec.theta, 1.0, kLargestTheta); },
-      [&] { return check_layout(spec); }, [&] { return check_enum("numerics", spec.numerics, Numerics::kFp32); },
-      [&] { return check_rungs(spec); }, [&] { return check_per_pair(spec); },
+      [&] { return check_channels(spec); }, [&] { return check_base(spec); }, [&] { return check_layout(spec); },
+      [&] { return check_enum("numerics", spec.numerics, Numerics::kFp32); }, [&] { return check_rungs(spec); },
+      [&] { return check_per_pair(spec); },
+      [&] { return check_above("position_scale", spec.position_scale, 0.0, kLargestMagnitude); },
+      [&] { return check_blocks(spec); }, [&] { return check_output_layout(spec); }, [&] { return check_second(spec); },
+      [&] { return check_xpos(spec); }, [&] { return check_fourier(spec); },
       [&] { return check_above("softmax_scale_multiplier", spec.softmax_scale_multiplier, 0.0, kLargestMagnitude); },
       [&] { return check_temperature(spec); }, [&] { return std::visit(ScalingCheck{spec}, spec.scaling); });
 }

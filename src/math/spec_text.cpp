@@ -131,7 +131,7 @@ std::string to_string(const RotarySpec& spec) {
   line.add("head_dim", whole(spec.head_dim));
   line.add("rotary_dim", whole(spec.rotary_dim));
   line.add_unless("rotary_offset", whole(spec.rotary_offset), whole(usual.rotary_offset));
-  line.add("rope_theta", spec.theta);
+  if (!spec.given) line.add("rope_theta", spec.theta);
   line.add("layout", name_of(spec.layout));
   if (!std::holds_alternative<NoScaling>(spec.scaling)) line.add_group("scaling", to_string(spec.scaling));
   if (spec.numerics != usual.numerics) line.add("numerics", name_of(spec.numerics));
@@ -140,6 +140,38 @@ std::string to_string(const RotarySpec& spec) {
   if (!spec.axis_of_pair.empty()) line.add_list("axis_of_pair", spec.axis_of_pair);
   if (!spec.frequency_multipliers.empty()) line.add_list("frequency_multipliers", spec.frequency_multipliers);
   if (spec.clockwise) line.add("direction", "clockwise");
+  line.add_unless("position_scale", spec.position_scale, usual.position_scale);
+  if (!spec.pair_blocks.empty()) line.add_list("pair_blocks", spec.pair_blocks);
+  if (spec.output_layout != usual.output_layout) line.add("output_layout", name_of(spec.output_layout));
+  if (spec.given) {
+    Line inner;
+    inner.add_unless("heads", whole(spec.given->heads), std::int64_t{1});
+    inner.add_unless("axes", whole(spec.given->axes), std::int64_t{1});
+    inner.add_list("inv_freq", spec.given->inv_freq);
+    line.add_group("given", inner.take());
+  }
+  if (spec.second) {
+    Line inner;
+    if (!spec.second->rung_of_pair.empty()) inner.add_list("rung_of_pair", spec.second->rung_of_pair);
+    if (!spec.second->axis_of_pair.empty()) inner.add_list("axis_of_pair", spec.second->axis_of_pair);
+    line.add_group("second", inner.take());
+  }
+  if (spec.xpos) {
+    Line inner;
+    inner.add("scale_base", spec.xpos->scale_base);
+    inner.add("gamma", spec.xpos->gamma);
+    if (spec.xpos->centre_above) inner.add("centre", "above");
+    line.add_group("xpos", inner.take());
+  }
+  if (spec.fourier) {
+    Line inner;
+    inner.add("heads", whole(spec.fourier->heads));
+    inner.add("tones", whole(spec.fourier->tones));
+    inner.add("outputs", whole(spec.fourier->outputs));
+    inner.add_list("cos_mix", spec.fourier->cos_mix);
+    inner.add_list("sin_mix", spec.fourier->sin_mix);
+    line.add_group("fourier", inner.take());
+  }
   line.add_unless("softmax_scale_multiplier", spec.softmax_scale_multiplier, usual.softmax_scale_multiplier);
   if (spec.query_temperature) {
     Line inner;

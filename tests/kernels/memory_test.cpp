@@ -175,7 +175,7 @@ TEST_P(Memory, NothingIsDoneToNothing) {
     EXPECT_FALSE(rotary.check(operands, row));
     rotary.apply(operands, row, {.threads = 4});
   }
-  rotary.apply({}, {});
+  rotary.apply({}, ropewalk::PositionsView{});
 }
 
 // Offsets beyond 2^31 elements, in memory that exists only where it is touched.

@@ -7,6 +7,8 @@
 #include <limits>
 #include <random>
 
+#include <quadmath.h>
+
 #include "cases.hpp"
 
 namespace ropewalk {
@@ -81,6 +83,33 @@ TEST(PhaseFp32, KeepsItsBitsForEveryFiniteProduct) {
 TEST(PhaseFp32, PositionsBeyondAFloatAreRoundedAsTransformersDoes) {
   EXPECT_EQ(phase_fp32(16777217, 1.0f), phase_fp32(16777216, 1.0f));
   EXPECT_NE(phase_fp32(16777215, 1.0f), phase_fp32(16777216, 1.0f));
+}
+
+// Against the real product in 113 bits; what is wanted grows only where a double's own places end.
+TEST(PhaseOfACoordinate, IsTheRealProductModuloATurn) {
+  std::mt19937_64 random(20);
+  for (int i = 0; i < 100000; ++i) {
+    const double unit = std::ldexp(static_cast<double>(random() >> 11), -53), low = unit * 0x1p-55;
+    const double high = std::ldexp(unit, static_cast<int>(random() % 44) - 40);
+    const TurnsPerUnit turns{high, high * low};
+    const double coordinate =
+        std::ldexp(static_cast<double>(static_cast<std::int64_t>(random())), -static_cast<int>(random() % 80) - 24);
+    const __float128 real = static_cast<__float128>(coordinate) * (static_cast<__float128>(high) + turns.low);
+    const __float128 rest = real - floorq(real);
+    const auto got = static_cast<__float128>(phase(coordinate, turns)) * 0x1p-64;
+    __float128 difference = fabsq(got - rest);
+    if (difference > 0.5) difference = 1 - difference;
+    ASSERT_LE(static_cast<double>(difference), 0x1p-61) << coordinate << ' ' << high;
+  }
+}
+
+TEST(PhaseOfACoordinate, WholeTurnsDropOutAndNothingElse) {
+  EXPECT_EQ(phase(3.0, TurnsPerUnit{1.0, 0.0}), 0u);
+  EXPECT_EQ(phase(0.25, TurnsPerUnit{1.0, 0.0}), Turns{1} << 62);
+  EXPECT_EQ(phase(-0.25, TurnsPerUnit{1.0, 0.0}), Turns{3} << 62);
+  EXPECT_EQ(phase(0.5, TurnsPerUnit{1.0, 0.0}), Turns{1} << 63);
+  EXPECT_EQ(phase(std::numeric_limits<double>::infinity(), TurnsPerUnit{1.0, 0.0}), 0u);
+  EXPECT_EQ(phase(std::numeric_limits<double>::quiet_NaN(), TurnsPerUnit{1.0, 0.0}), 0u);
 }
 
 }  // namespace

@@ -194,6 +194,79 @@ TEST(Validate, ProportionalTakesTheWholeHead) {
   EXPECT_EQ(refusal(spec), "frequency_dim: want 0 or 512 for proportional, got 1024");
 }
 
+TEST(Validate, GivenFrequenciesTakeThePlaceOfALadder) {
+  const auto given = [](const std::function<void(RotarySpec&)>& change) {
+    return refusal([&](RotarySpec& s) {
+      s.theta = 0.0;
+      s.given = GivenFrequencies{.heads = 2, .axes = 3, .inv_freq = std::vector<double>(2 * 3 * 64, 0.5)};
+      change(s);
+    });
+  };
+  EXPECT_EQ(given([](RotarySpec&) {}), "accepted");
+  EXPECT_EQ(given([](RotarySpec& s) { s.theta = 1e4; }), "theta: want none where frequencies are given, got 10000");
+  EXPECT_EQ(given([](RotarySpec& s) { s.scaling = LinearOptions{2.0}; }),
+            "scaling: want none where frequencies are given, got linear");
+  EXPECT_EQ(given([](RotarySpec& s) { s.frequency_dim = 128; }),
+            "frequency_dim: want none where frequencies are given, got 128");
+  EXPECT_EQ(given([](RotarySpec& s) { s.axis_of_pair.assign(64, 0); }),
+            "axis_of_pair: want none where frequencies are given, got a list beside given.axes > 1");
+  EXPECT_EQ(given([](RotarySpec& s) { s.given->inv_freq.pop_back(); }),
+            "given.inv_freq: want 2 x 3 x 64 entries, got 383");
+  EXPECT_EQ(given([](RotarySpec& s) { s.given->heads = 0; }), "given.heads: want a whole number in [1, 65536], got 0");
+  EXPECT_EQ(given([](RotarySpec& s) { s.given->inv_freq[7] = kInfinity; }),
+            "given.inv_freq[7]: want a number in [-1000000, 1000000], got inf");
+  EXPECT_EQ(given([](RotarySpec& s) { s.given->inv_freq[7] = std::nan(""); }),
+            "given.inv_freq[7]: want a number in [-1000000, 1000000], got nan");
+}
+
+TEST(Validate, BlocksAddUpToThePairs) {
+  const auto blocks = [](std::vector<int> list) { return refusal([&](RotarySpec& s) { s.pair_blocks = list; }); };
+  EXPECT_EQ(blocks({32, 32}), "accepted");
+  EXPECT_EQ(blocks({32, 31}), "pair_blocks: want numbers that add up to 64 pairs, got 63");
+  EXPECT_EQ(blocks({64, 0}), "pair_blocks[1]: want a whole number in [1, 64], got 0");
+  EXPECT_EQ(blocks({-1, 65}), "pair_blocks[0]: want a whole number in [1, 64], got -1");
+}
+
+TEST(Validate, WhatNeedsAWholeHeadHasAtMost1024Pairs) {
+  for (const auto& [path, change] : std::vector<std::pair<std::string, std::function<void(RotarySpec&)>>>{
+           {"output_layout", [](RotarySpec& s) { s.output_layout = PairLayout::kInterleaved; }},
+           {"second", [](RotarySpec& s) { s.second = SecondAngle{}; }},
+           {"fourier", [](RotarySpec& s) {
+              s.fourier = FourierMix{1, 1, 1, {1.0}, {1.0}};
+            }}}) {
+    const auto wide = [&](int dim) {
+      return refusal([&](RotarySpec& s) {
+        s.layout = PairLayout::kHalf;
+        s.head_dim = s.rotary_dim = dim;
+        change(s);
+      });
+    };
+    EXPECT_EQ(wide(2048), "accepted");
+    EXPECT_EQ(wide(2050), path + ": want at most 1024 pairs, got 1025");
+  }
+}
+
+TEST(Validate, SecondAnglesXPosAndFourierMixes) {
+  EXPECT_EQ(refusal([](RotarySpec& s) { s.second = SecondAngle{.rung_of_pair = std::vector<int>(63, 0)}; }),
+            "second.rung_of_pair: want 64 entries, one a pair, got 63");
+  EXPECT_EQ(refusal([](RotarySpec& s) { s.second = SecondAngle{.rung_of_pair = std::vector<int>(64, 64)}; }),
+            "second.rung_of_pair[0]: want a whole number in [0, 63], got 64");
+  EXPECT_EQ(refusal([](RotarySpec& s) { s.second = SecondAngle{.axis_of_pair = {0}}; }),
+            "second.axis_of_pair: want 64 entries, one a pair, got 1");
+  EXPECT_EQ(refusal([](RotarySpec& s) { s.xpos = XPos{.scale_base = 0.0}; }),
+            "xpos.scale_base: want a number >= 1, got 0");
+  EXPECT_EQ(refusal([](RotarySpec& s) { s.xpos = XPos{.gamma = -1.0}; }), "xpos.gamma: want a number >= 0.001, got -1");
+  EXPECT_EQ(refusal([](RotarySpec& s) {
+              s.fourier = FourierMix{1, 65, 1, {}, {}};
+            }),
+            "fourier.tones: want a whole number in [1, 64], got 65");
+  EXPECT_EQ(refusal([](RotarySpec& s) {
+              s.fourier = FourierMix{1, 2, 3, std::vector<double>(6), {}};
+            }),
+            "fourier.sin_mix: want 1 x 2 x 3 entries, got 0");
+  EXPECT_EQ(refusal([](RotarySpec& s) { s.position_scale = 0.0; }), "position_scale: want a number > 0, got 0");
+}
+
 TEST(Validate, MakingFrequenciesSaysTheSame) {
   RotarySpec spec = spec_of(128, 1e4);
   spec.rotary_dim = 5;

@@ -66,6 +66,25 @@ inline void cos_sin_at(std::int64_t position, const std::uint64_t* turns_per_tok
     cos_sin_step(rest, load_turns_times(rest, turns_per_token + j, factor), gain, cos + j, sin + j);
 }
 
+template <class Part>
+inline void cos_sin_on_axes_step(Part part, std::int64_t n, const std::int64_t* positions, const std::uint8_t* axis,
+                                 const std::uint64_t* turns_per_token, const Gain& gain, float* cos,
+                                 float* sin) noexcept {
+  alignas(64) std::uint64_t factors[kLanes] = {};
+  for (std::int64_t i = 0; i < n; ++i) factors[i] = static_cast<std::uint64_t>(positions[axis[i]]);
+  cos_sin_step(part, load_turns_times(part, turns_per_token, factors), gain, cos, sin);
+}
+
+inline void cos_sin_on_axes(const std::int64_t* positions, const std::uint8_t* axis_of_pair,
+                            const std::uint64_t* turns_per_token, std::int64_t pairs, const Gain& gain, float* cos,
+                            float* sin) noexcept {
+  std::int64_t j = 0;
+  for (; j + kLanes <= pairs; j += kLanes)
+    cos_sin_on_axes_step(Whole{}, kLanes, positions, axis_of_pair + j, turns_per_token + j, gain, cos + j, sin + j);
+  if (const First rest{pairs - j}; rest.n > 0)
+    cos_sin_on_axes_step(rest, rest.n, positions, axis_of_pair + j, turns_per_token + j, gain, cos + j, sin + j);
+}
+
 inline void cos_sin_of(const std::uint64_t* turns, std::int64_t pairs, const Gain& gain, float* cos,
                        float* sin) noexcept {
   std::int64_t j = 0;

@@ -9,5 +9,6 @@
 
 #include "cpu/kernels/cos_sin-inl.hpp"
 #include "cpu/kernels/rotate-inl.hpp"
+#include "cpu/kernels/turn_scattered-inl.hpp"
 
 #include "cpu/targets/end.hpp"

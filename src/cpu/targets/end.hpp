@@ -3,9 +3,11 @@
 
 const KernelTable table = {
     .cos_sin_at = cos_sin_at,
+    .cos_sin_on_axes = cos_sin_on_axes,
     .cos_sin_of = cos_sin_of,
     .rotate_half = {rotate<float, Halves>, rotate<BFloat16, Halves>, rotate<Float16, Halves>},
     .rotate_interleaved = {rotate<float, Neighbours>, rotate<BFloat16, Neighbours>, rotate<Float16, Neighbours>},
+    .turn_scattered = {turn_scattered<float>, turn_scattered<BFloat16>, turn_scattered<Float16>},
 };
 
 }  // namespace ropewalk::cpu::ROPEWALK_TARGET_NAMESPACE

@@ -116,6 +116,12 @@ inline TurnsVec load_turns_times(Part part, const std::uint64_t* at, std::uint64
   return split(mul_64_bit(x.first, f), mul_64_bit(x.second, f));
 }
 
+template <class Part>
+inline TurnsVec load_turns_times(Part part, const std::uint64_t* at, const std::uint64_t* factors) noexcept {
+  const TwoHalves x = load_64_bit(part, at), f = load_64_bit(Whole{}, factors);
+  return split(mul_64_bit(x.first, f.first), mul_64_bit(x.second, f.second));
+}
+
 // ---- arithmetic
 
 inline Vec splat(float x) noexcept { return {_mm256_set1_ps(x)}; }

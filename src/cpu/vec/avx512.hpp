@@ -94,6 +94,12 @@ inline TurnsVec load_turns_times(Part part, const std::uint64_t* at, std::uint64
   return split(_mm512_mullo_epi64(x.first, f), _mm512_mullo_epi64(x.second, f));
 }
 
+template <class Part>
+inline TurnsVec load_turns_times(Part part, const std::uint64_t* at, const std::uint64_t* factors) noexcept {
+  const TwoHalves x = load_64_bit(part, at), f = load_64_bit(Whole{}, factors);
+  return split(_mm512_mullo_epi64(x.first, f.first), _mm512_mullo_epi64(x.second, f.second));
+}
+
 // ---- arithmetic
 
 inline Vec splat(float x) noexcept { return {_mm512_set1_ps(x)}; }

@@ -126,6 +126,18 @@ inline TurnsVec load_turns_times(Part part, const std::uint64_t* at, std::uint64
   return y;
 }
 
+/// factors[i] * at[i], modulo 2^64; every one of the kLanes factors is there to be read.
+template <class Part>
+inline TurnsVec load_turns_times(Part part, const std::uint64_t* at, const std::uint64_t* factors) noexcept {
+  TurnsVec y{};
+  for (std::int64_t i = 0; i < part.n; ++i) {
+    const std::uint64_t product = factors[i] * at[i];
+    y.high.lane[i] = static_cast<std::uint32_t>(product >> 32);
+    y.low.lane[i] = static_cast<std::uint32_t>(product);
+  }
+  return y;
+}
+
 // ---- arithmetic
 
 inline Vec splat(float x) noexcept {
