@@ -18,6 +18,7 @@
 #include <exception>
 #include <new>
 #include <string>
+#include <vector>
 
 namespace ropewalk::cli {
 namespace {
@@ -52,6 +53,7 @@ int run(int argc, char** argv) {
   add_rotate(app, work);
   add_table(app, work);
   add_eval(app, work);
+  add_compare(app, work);
   for (CLI::App* verb : app.get_subcommands({})) verb->allow_extras();
   try {
     app.parse(argc, argv);
@@ -66,7 +68,9 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     if (app.get_subcommands().empty()) {
       const std::string given = argc > 1 ? fmt::format("\"{}\"", argv[1]) : "nothing";
-      complain(fmt::format("want explain, rotate, table or eval, got {} (see ropewalk --help)", given));
+      std::vector<std::string> verbs;
+      for (const CLI::App* verb : app.get_subcommands({})) verbs.push_back(verb->get_name());
+      complain(fmt::format("want one of {}, got {} (see ropewalk --help)", fmt::join(verbs, ", "), given));
       return kInputWrong;
     }
     complain(usage_error(*app.get_subcommands().front(), error.what()));

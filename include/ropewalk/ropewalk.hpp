@@ -9,6 +9,7 @@
 #include <ropewalk/table.hpp>        //    its cosine and sine, rounded once   cos[tokens, pairs], sin[tokens, pairs]
 
 #include <ropewalk/config.hpp>       // beside it: what a checkpoint asks for (config.json, GGUF)
+#include <ropewalk/engines.hpp>      //    ... and what engines make of it
 #include <ropewalk/gguf.hpp>         // beside it: the file that carries it
 #include <ropewalk/safetensors.hpp>  // beside it: the other file that carries it
 #include <ropewalk/version.hpp>

@@ -1,0 +1,151 @@
+"""ropewalk compare: the known divergences, located; and what it must not find."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from tool import LLAMA, ROOT, SCALED, ok, refused, run
+
+GPT_OSS = {
+    "model_type": "gpt_oss", "hidden_size": 2880, "num_attention_heads": 64, "num_key_value_heads": 8, "head_dim": 64,
+    "num_hidden_layers": 36, "max_position_embeddings": 131072, "sliding_window": 128, "rope_theta": 150000,
+    "rope_scaling": {"rope_type": "yarn", "factor": 32.0, "original_max_position_embeddings": 4096, "beta_fast": 32.0,
+                     "beta_slow": 1.0, "truncate": False},
+}
+
+
+def compared(*arguments) -> dict:
+    return json.loads(ok("compare", *arguments, "--json"))
+
+
+def gap(theta_a: float, theta_b: float, dim: int, position: int, factor: float = 1.0) -> np.ndarray:
+    """How far apart two plain ladders leave each pair, in double."""
+    j = np.arange(0, dim, 2) / dim
+    return factor * np.abs(2 * np.sin(position * (theta_a**-j - theta_b**-j) / 2))
+
+
+@pytest.mark.parametrize("name", SCALED)
+def test_a_checkpoint_is_itself(config, name):
+    path = config(SCALED[name])
+    found = compared(path, path)
+    assert found["same"] and all(kind["same"] and kind["pairs"] == [] for kind in found["kinds"])
+    assert "the same" in ok("compare", path, path, "--check")
+
+
+def test_two_spellings_are_one(config):
+    flat = config(SCALED["llama3"], "a.json")
+    later = {key: value for key, value in SCALED["llama3"].items() if key not in ("rope_theta", "rope_scaling")}
+    later["rope_parameters"] = SCALED["llama3"]["rope_scaling"] | {"rope_theta": 500000.0}
+    assert compared(flat, config(later, "b.json"))["same"]
+
+
+def test_another_base_is_found_at_its_first_position(config):
+    a, b = config(LLAMA, "a.json"), config(LLAMA | {"rope_theta": 501000.0}, "b.json")
+    kind = compared(a, b, "--lengths", "3000", "--tolerance", "0.01")["kinds"][0]
+    assert kind["length"] == 3000 and not kind["same"]
+    every = np.stack([gap(500000.0, 501000.0, 64, p) for p in range(3000)])
+    for j in range(32):
+        over = np.flatnonzero(every[:, j] > 0.01)
+        entry = [one for one in kind["pairs"] if one["pair"] == j]
+        assert bool(entry) == bool(over.size), j
+        if entry:
+            assert entry[0]["first_position"] == over[0]
+            assert entry[0]["largest"] == pytest.approx(every[:, j].max(), rel=1e-9)
+    assert kind["first_position"] == min(one["first_position"] for one in kind["pairs"])
+
+
+def test_llama_cpp_widens_the_ramp_of_gpt_oss(config):
+    found = compared(config(GPT_OSS), "--as", "llama.cpp")
+    assert [one["id"] for one in found["b"]["departures"]] == ["B-3"]
+    # The ramp from 8.09 to 17.4 begins at pair 9, the one from 8 to 18 ends with pair 17.
+    assert [one["pair"] for one in found["kinds"][-1]["pairs"]] == list(range(9, 18))
+    assert compared(config(GPT_OSS), "--as", "vllm")["same"]
+
+
+def test_vllm_has_one_dynamic_base(config):
+    path = config(LLAMA | {"rope_theta": 10000.0, "max_position_embeddings": 4096,
+                           "rope_scaling": {"type": "dynamic", "factor": 2.0}})
+    at = {kind["length"]: kind for kind in compared(path, "--as", "vllm", "--lengths", "4k,8k,16k")["kinds"]}
+    assert at[8192]["same"] and not at[4096]["same"] and not at[16384]["same"]
+    assert compared(path, "--as", "llama.cpp", "--lengths", "4k")["same"]
+    assert not compared(path, "--as", "llama.cpp", "--lengths", "8k")["same"]
+
+
+def test_longrope_is_chosen_by_the_configured_length(config):
+    path = config(SCALED["longrope"])
+    short = compared(path, "--as", "vllm", "--context", "4k", "--lengths", "4k,128k")["kinds"]
+    long = compared(path, "--as", "vllm", "--context", "128k", "--lengths", "4k,128k")["kinds"]
+    assert [kind["same"] for kind in short] == [True, False]
+    assert [kind["same"] for kind in long] == [False, True]
+
+
+def test_llama_cpp_takes_8192_for_llama_3(config):
+    other = LLAMA | {"rope_scaling": SCALED["llama3"]["rope_scaling"] | {"original_max_position_embeddings": 4096},
+                     "max_position_embeddings": 32768}
+    assert compared(config(SCALED["llama3"], "a.json"), "--as", "llama.cpp")["same"]
+    found = compared(config(other, "b.json"), "--as", "llama.cpp")
+    assert found["b"]["departures"][0]["id"] == "B-10" and not found["same"]
+
+
+def test_the_leftover_pairs_of_three_interleaved_axes_stand_still_in_ggml(config):
+    path = config({"model_type": "qwen3_vl_text", "hidden_size": 4096, "num_attention_heads": 32, "head_dim": 128,
+                   "num_hidden_layers": 2, "max_position_embeddings": 262144, "rope_theta": 5000000,
+                   "rope_scaling": {"rope_type": "default", "mrope_section": [24, 20, 20], "mrope_interleaved": True}})
+    kind = compared(path, "--as", "llama.cpp")["kinds"][0]
+    assert [one["pair"] for one in kind["pairs"]] == [61, 62]
+
+
+def test_layouts_are_a_difference_without_an_angle(config):
+    half = config(LLAMA | {"rope_theta": 10000.0}, "a.json")
+    adjacent = config({"model_type": "cohere", "hidden_size": 256, "num_attention_heads": 4, "num_hidden_layers": 3,
+                       "max_position_embeddings": 8192, "rope_theta": 10000.0}, "b.json")
+    kind = compared(half, adjacent)["kinds"][0]
+    assert kind["pairs"] == [] and not kind["same"]
+    assert {"what": "pair_layout", "a": "half", "b": "interleaved"} in kind["structure"]
+
+
+def test_what_a_float32_phase_costs(config):
+    path = config(LLAMA | {"rope_theta": 10000.0})
+    found = compared(path, "--as", "hf", "--numerics", "exact,fp32", "--lengths", "4k,1m")["kinds"]
+    assert found[0]["same"]
+    assert 0.01 < found[1]["largest"] < 0.1 and found[1]["first_position"] > 8192
+
+
+def test_kinds_are_matched_by_name(config):
+    gemma = {"model_type": "gemma3_text", "hidden_size": 640, "num_attention_heads": 4, "head_dim": 256,
+             "num_hidden_layers": 6, "max_position_embeddings": 32768, "sliding_window": 512, "rope_theta": 1e6,
+             "rope_local_base_freq": 1e4, "sliding_window_pattern": 6}
+    a, b = config(gemma, "a.json"), config(gemma | {"rope_local_base_freq": 2e4}, "b.json")
+    same = {(kind["name"], kind["same"]) for kind in compared(a, b)["kinds"]}
+    assert same == {("full_attention", True), ("sliding_attention", False)}
+    assert compared(a, b, "--kind", "full_attention")["same"]
+    assert compared(a, config(LLAMA, "c.json"))["unmatched"]
+
+
+def test_check_is_an_exit_code(config):
+    a, b = config(LLAMA, "a.json"), config(LLAMA | {"rope_theta": 10000.0}, "b.json")
+    assert run("compare", a, b).returncode == 0
+    assert run("compare", a, b, "--check").returncode == 1
+    assert run("compare", a, a, "--check").returncode == 0
+
+
+def test_wrong_words_are_refused(config):
+    path = config(LLAMA)
+    refused("compare", path, says="--as")
+    refused("compare", path, path, "--as", "tgi", says=("--as", "vllm"))
+    refused("compare", path, path, "--numerics", "bf16", says="--numerics")
+    refused("compare", path, path, "--tolerance", "0", says="--tolerance")
+    refused("compare", path, path, "--kind", "none", says="--kind")
+    refused("compare", path, path, "--lengths", "x", says="--lengths")
+    refused("compare", path, "nowhere.json", says="nowhere.json")
+
+
+def test_the_divergences_are_shown_as_they_are_printed(tmp_path):
+    page = (ROOT / "docs" / "divergences.md").read_text()
+    for name, text in re.findall(r"```json file=(\S+)\n(.*?)```", page, re.DOTALL):
+        (tmp_path / name).write_text(text)
+    shown = re.findall(r"```console\n\$ ropewalk ([^\n]*)\n(.*?)```", page, re.DOTALL)
+    assert len(shown) >= 6
+    for command, output in shown:
+        assert ok(*command.split(), cwd=tmp_path).rstrip() == output.rstrip(), command
