@@ -1,6 +1,7 @@
 // The whole library, read from top to bottom in the order the numbers flow.
 #pragma once
 #include <ropewalk/frequencies.hpp>  // 3. how fast each pair turns            inv_freq[pairs], attention_factor
+#include <ropewalk/grids.hpp>        //    ... a patch, a picture among text   positions[axes, tokens]
 #include <ropewalk/phase.hpp>        // 5. how far each pair has turned        turns[tokens, pairs], 2^64 to a turn
 #include <ropewalk/positions.hpp>    // 4. where each token stands             positions[tokens], or [axes, tokens]
 #include <ropewalk/rotary.hpp>       // 6. turn the pairs of q and k           x[batch, tokens, heads, head_dim]
