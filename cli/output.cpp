@@ -40,6 +40,24 @@ void forget(const std::string& path) {
   }
 }
 
+// While one lives, the signals of drop_temporaries_on_signals wait: between the making of a file and the noting of its
+// name nobody would drop it.
+class SignalsWait {
+ public:
+  SignalsWait() {
+    sigset_t set;
+    ::sigemptyset(&set);
+    for (const int signal : {SIGHUP, SIGINT, SIGTERM}) ::sigaddset(&set, signal);
+    ::pthread_sigmask(SIG_BLOCK, &set, &before_);
+  }
+  SignalsWait(const SignalsWait&) = delete;
+  SignalsWait& operator=(const SignalsWait&) = delete;
+  ~SignalsWait() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+
+ private:
+  sigset_t before_;
+};
+
 extern "C" void drop_and_die(int signal) {
   for (const std::atomic<char*>& slot : pending)
     if (const char* const path = slot.load(); path != nullptr) ::unlink(path);
@@ -78,11 +96,16 @@ Output Output::to_file(const std::string& path) {
   const auto resolved = exists ? std::filesystem::canonical(path, ignored) : std::filesystem::path(path);
   Output out(-1, path);
   out.target_ = resolved.empty() ? path : resolved.string();
-  std::string temporary = out.target_ + ".XXXXXX";
-  out.fd_ = ::mkostemp(temporary.data(), O_CLOEXEC);
+  {
+    std::string temporary = out.target_ + ".XXXXXX";
+    const SignalsWait until_noted;
+    out.fd_ = ::mkostemp(temporary.data(), O_CLOEXEC);
+    if (out.fd_ >= 0) {
+      remember(::strdup(temporary.c_str()));
+      out.temporary_ = std::move(temporary);
+    }
+  }
   if (out.fd_ < 0) refuse(path, std::string("want a place to write, got: ") + std::strerror(errno));
-  remember(::strdup(temporary.c_str()));
-  out.temporary_ = std::move(temporary);
   const mode_t mask = ::umask(0);
   ::umask(mask);
   const mode_t mode = exists ? status.st_mode & 0777 : 0666 & ~mask;
