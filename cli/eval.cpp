@@ -229,7 +229,10 @@ double cost_of(const runner::ModelConfig& model, const WindowTask& task) {
   const auto tokens = static_cast<double>(task.length);
   const auto output = static_cast<double>(model.vocabulary) * static_cast<double>(model.hidden_size);
   const double layers = static_cast<double>(model.parameters) - output * (model.tied_embeddings ? 1 : 2);
-  const double attention = 2.0 * model.layers * model.heads * model.head_dim * tokens;
+  double attention = 0;
+  for (const std::int64_t window : model.windows)
+    attention += 2.0 * model.heads * model.head_dim *
+                 (window == 0 ? tokens : std::min(tokens, 2.0 * static_cast<double>(window)));
   return tokens * (layers + attention) + static_cast<double>(task.scored_end - task.scored_first) * output;
 }
 
@@ -440,6 +443,7 @@ int eval(const EvalArgs& args) {
   results.text_sha256 = sha256_of(text);
   results.text_tokens = text_tokens;
   results.text_bytes = static_cast<std::int64_t>(text.size());
+  results.begin_token = model.tokenizer().begin_token();
   results.score = plan.score;
   results.windows_wanted = plan.windows;
   results.dtype = args.dtype;
@@ -448,7 +452,7 @@ int eval(const EvalArgs& args) {
   results.date = fmt::format("{:%Y-%m-%d %H:%M %z}", fmt::localtime(std::time(nullptr)));
   results.lengths = plan.lengths;
 
-  const std::string key = sha256_of(fmt::format("ropewalk eval 1\n{}\n{}\n{}\n{}\n", results.model_sha256,
+  const std::string key = sha256_of(fmt::format("ropewalk eval 2\n{}\n{}\n{}\n{}\n", results.model_sha256,
                                                 results.text_sha256, results.dtype, model.positions().family));
   const std::string beside = !args.json.empty() ? args.json : args.report;
   EvalState state = EvalState::open(args.state.empty() ? default_state_path(beside, key) : args.state, key, args.fresh);
@@ -511,7 +515,7 @@ void add_eval(CLI::App& app, Work& work) {
   verb->add_option(
           "--scaling", args->scaling,
           "none, linear, ntk, dynamic, yarn, or own (as the checkpoint says), with commas; name:F gives one a factor "
-          "of its own (default none,yarn)")
+          "of its own; layers that see only a sliding window keep what the checkpoint says (default none,yarn)")
       ->type_name("LIST");
   verb->add_option(
           "--factor", args->factor,

@@ -107,6 +107,7 @@ void write_results_json(JsonOut& json, const EvalResults& results) {
   json.field("sha256", results.text_sha256);
   json.field("bytes", results.text_bytes);
   json.field("tokens", results.text_tokens);
+  json.field("begin_token", results.begin_token);
   json.end();
   json.field("dtype", results.dtype);
   json.field("threads", results.threads);

@@ -41,6 +41,7 @@ struct EvalResults {
   std::string model_fingerprint;     ///< of its own positions
   std::string text_path, text_sha256;
   std::int64_t text_tokens = 0, text_bytes = 0;
+  std::optional<std::int32_t> begin_token;  ///< what stands in place of every window's first token
   std::int64_t score = 0;
   int windows_wanted = 1;
   std::string dtype;

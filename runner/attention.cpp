@@ -123,7 +123,8 @@ struct Call {
   std::int64_t q_stride;
   std::int64_t heads;
   std::int64_t first;
-  float scale;  // softmax_scale * log2(e): scores come out in units of log 2
+  std::int64_t window;  // 0: all keys
+  float scale;          // softmax_scale * log2(e): scores come out in units of log 2
   void* out;
   DType out_dtype;
 };
@@ -156,7 +157,10 @@ void attend_block(const Call& call, std::int64_t g, std::int64_t begin, std::int
   std::fill_n(scratch.total.begin(), rows, 0.0f);
 
   const std::int64_t keys = call.first + end;  // the last query sees itself
-  for (std::int64_t block = 0; block < keys; block += kBlockKeys) {
+  // The first query's window begins before every other's.
+  const std::int64_t oldest = call.window > 0 ? std::max<std::int64_t>(call.first + begin + 1 - call.window, 0) : 0;
+  const std::int64_t start = oldest / KvCache::kPanel * KvCache::kPanel;
+  for (std::int64_t block = start; block < keys; block += kBlockKeys) {
     const std::int64_t panel = block / KvCache::kPanel;
     const std::int64_t panels = (std::min(kBlockKeys, keys - block) + KvCache::kPanel - 1) / KvCache::kPanel;
     const std::int64_t width = panels * KvCache::kPanel;
@@ -171,7 +175,18 @@ void attend_block(const Call& call, std::int64_t g, std::int64_t begin, std::int
     }
     for (std::int64_t r = 0; r < rows; ++r) {
       float* const scores = scratch.scores.data() + r * kScoreStride;
-      const std::int64_t seen = std::clamp(call.first + begin + r / group + 1 - block, std::int64_t{0}, width);
+      const std::int64_t end_seen = call.first + begin + r / group + 1 - block;
+      const std::int64_t seen = std::clamp(end_seen, std::int64_t{0}, width);
+      const std::int64_t hidden = call.window > 0 ? std::clamp(end_seen - call.window, std::int64_t{0}, width) : 0;
+      // Nothing is seen here, and perhaps nothing has been before: a softmax of nothing is none.
+      if (hidden >= seen) {
+        if (bf16)
+          std::fill_n(scratch.short_powers.data() + r * kScoreStride, width, std::uint16_t{0});
+        else
+          std::fill_n(scores, width, 0.0f);
+        continue;
+      }
+      std::fill(scores, scores + hidden, kNone);
       std::fill(scores + seen, scores + width, kNone);
       const auto row = static_cast<std::size_t>(r);
       const float correction =
@@ -179,14 +194,14 @@ void attend_block(const Call& call, std::int64_t g, std::int64_t begin, std::int
                                            &scratch.top[row], &scratch.total[row])
                : kernels.softmax_step(scores, width, scores, &scratch.top[row], &scratch.total[row]);
       float* const sums = scratch.sums.data() + r * padded;
-      if (block > 0 && correction != 1.0f) kernels.scale(sums, padded, correction, sums);
+      if (block > start && correction != 1.0f) kernels.scale(sums, padded, correction, sums);
     }
     if (bf16)
       kernels.multiply_bf16(scratch.short_powers.data(), kScoreStride, cache.value_panel_bf16(g, panel), padded,
-                            scratch.sums.data(), padded, rows, width, padded, block > 0);
+                            scratch.sums.data(), padded, rows, width, padded, block > start);
     else
       kernels.multiply(scratch.scores.data(), kScoreStride, cache.value_panel(g, panel), padded, scratch.sums.data(),
-                       padded, rows, width, padded, block > 0);
+                       padded, rows, width, padded, block > start);
   }
 
   for (std::int64_t r = 0; r < rows; ++r) {
@@ -203,13 +218,14 @@ void attend_block(const Call& call, std::int64_t g, std::int64_t begin, std::int
 }  // namespace
 
 void attend(const KvCache& cache, const float* q, std::int64_t q_stride, std::int64_t heads, std::int64_t first,
-            std::int64_t tokens, double softmax_scale, void* out, DType out_dtype, int threads) {
+            std::int64_t tokens, std::int64_t window, double softmax_scale, void* out, DType out_dtype, int threads) {
   const std::int64_t group = heads / cache.kv_heads();
   const std::int64_t block = std::clamp<std::int64_t>(kBlockRows / group, 1, std::max<std::int64_t>(tokens, 1));
   const std::int64_t blocks = (tokens + block - 1) / block;
   const std::int64_t items = blocks * cache.kv_heads();
-  const Call call{cache, q,        q_stride, heads, first, static_cast<float>(softmax_scale * std::numbers::log2e),
-                  out,   out_dtype};
+  const Call call{
+      cache, q,        q_stride, heads, first, window, static_cast<float>(softmax_scale * std::numbers::log2e),
+      out,   out_dtype};
   // Later queries see more keys: the longest work goes first, so that the threads end together.
 #pragma omp parallel num_threads(threads) if (items > 1)
   {

@@ -68,16 +68,17 @@ class KvCache {
 };
 
 /// Causal attention of `tokens` queries that stand behind one another from `first` on, over all keys up to each of
-/// them:
+/// them, or over the last `window` of these:
 ///
 ///     out[t, h] = sum over p <= first + t of softmax(softmax_scale * q[t, h] . key[p, g]) value[p, g],  g = h / group
 ///
-/// q    [tokens, heads, head_dim] floats, `q_stride` from a token to the next; heads a multiple of cache.kv_heads()
-/// out  [tokens, heads * head_dim], contiguous, in `out_dtype`
+/// window  keys a query sees, > 0, its own the last of them: first + t - window < p <= first + t; 0: all
+/// q       [tokens, heads, head_dim] floats, `q_stride` from a token to the next; heads a multiple of cache.kv_heads()
+/// out     [tokens, heads * head_dim], contiguous, in `out_dtype`
 ///
 /// Keys are streamed in blocks with a running softmax: what it holds beside its arguments does not grow with their
 /// number. Runs on `threads` threads.
 void attend(const KvCache& cache, const float* q, std::int64_t q_stride, std::int64_t heads, std::int64_t first,
-            std::int64_t tokens, double softmax_scale, void* out, DType out_dtype, int threads);
+            std::int64_t tokens, std::int64_t window, double softmax_scale, void* out, DType out_dtype, int threads);
 
 }  // namespace ropewalk::runner

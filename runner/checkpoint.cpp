@@ -24,43 +24,8 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-// No size of a Llama is larger; what is keeps products of two sizes inside 64 bits.
+// No size of a model is larger; that keeps products of two sizes inside 64 bits.
 constexpr std::int64_t kLargestSize = std::int64_t{1} << 28;
-
-struct RoleName {
-  Role role;
-  std::string_view gguf;         // in a layer, behind "blk.N."
-  std::string_view safetensors;  // in a layer, behind "model.layers.N."
-  bool in_layer;
-};
-
-constexpr std::array kRoles = {
-    RoleName{Role::kEmbedding, "token_embd.weight", "model.embed_tokens.weight", false},
-    RoleName{Role::kOutput, "output.weight", "lm_head.weight", false},
-    RoleName{Role::kFinalNorm, "output_norm.weight", "model.norm.weight", false},
-    RoleName{Role::kAttentionNorm, "attn_norm.weight", "input_layernorm.weight", true},
-    RoleName{Role::kQuery, "attn_q.weight", "self_attn.q_proj.weight", true},
-    RoleName{Role::kKey, "attn_k.weight", "self_attn.k_proj.weight", true},
-    RoleName{Role::kValue, "attn_v.weight", "self_attn.v_proj.weight", true},
-    RoleName{Role::kAttentionOut, "attn_output.weight", "self_attn.o_proj.weight", true},
-    RoleName{Role::kFeedNorm, "ffn_norm.weight", "post_attention_layernorm.weight", true},
-    RoleName{Role::kGate, "ffn_gate.weight", "mlp.gate_proj.weight", true},
-    RoleName{Role::kUp, "ffn_up.weight", "mlp.up_proj.weight", true},
-    RoleName{Role::kDown, "ffn_down.weight", "mlp.down_proj.weight", true},
-};
-
-constexpr std::string_view kGgufLayer = "blk.";
-constexpr std::string_view kHfLayer = "model.layers.";
-
-std::string tensor_name(Role role, int layer, bool gguf) {
-  for (const RoleName& known : kRoles)
-    if (known.role == role) {
-      const std::string_view own = gguf ? known.gguf : known.safetensors;
-      if (!known.in_layer) return std::string(own);
-      return std::string(gguf ? kGgufLayer : kHfLayer) + std::to_string(layer) + "." + std::string(own);
-    }
-  return {};
-}
 
 // Tensors that say something about positions only; read_positions has read them, or they repeat the config.
 bool only_about_positions(std::string_view name) {
@@ -95,7 +60,9 @@ Result<json> json_of(const fs::path& path) {
 }  // namespace
 
 struct Checkpoint::State {
+  const Architecture* architecture = nullptr;
   ModelConfig config;
+  std::int64_t window = 0;  // keys a query of a sliding layer sees; 0: the file says nothing
   CheckpointPositions positions;
   std::optional<Tokenizer> tokenizer;
   std::optional<GgufFile> gguf;
@@ -170,14 +137,16 @@ struct Checkpoint::State {
         case Role::kGate:
         case Role::kUp: return {inner, hidden};
         case Role::kDown: return {hidden, inner};
+        case Role::kQueryNorm:
+        case Role::kKeyNorm: return {1, config.head_dim};
         default: return {1, hidden};
       }
     };
     std::set<std::string> expected;
     config.parameters = 0;
-    for (const RoleName& known : kRoles)
+    for (const TensorName& known : architecture->tensors)
       for (int layer = 0; layer < (known.in_layer ? config.layers : 1); ++layer) {
-        const std::string name = tensor_name(known.role, layer, gguf.has_value());
+        const std::string name = architecture->tensor_name(known.role, layer, gguf.has_value());
         const auto [rows, columns] = shape_of(known.role);
         const auto found = tensors.find(name);
         if (found == tensors.end()) {
@@ -195,8 +164,8 @@ struct Checkpoint::State {
     for (const auto& [name, tensor] : tensors)
       if (!expected.contains(name))
         return Error{Code::kUnsupported, name,
-                     "want no tensor that a plain Llama of " + std::to_string(config.layers) +
-                         " layers does not have, got this one"};
+                     "want no tensor that a plain " + std::string(architecture->gguf) + " of " +
+                         std::to_string(config.layers) + " layers does not have, got this one"};
     return std::nullopt;
   }
 
@@ -221,11 +190,28 @@ struct Checkpoint::State {
     if (!(config.rms_norm_eps >= 0.0) || !(config.rms_norm_eps < 1.0))
       return Error{Code::kInvalid, at + ":rms_norm_eps",
                    "want a number in [0, 1), got " + std::to_string(config.rms_norm_eps)};
+    if (!(config.query_scale > 0.0) || !std::isfinite(config.query_scale))
+      return Error{Code::kInvalid, at + ":query_pre_attn_scalar", "want a number > 0, got another"};
     for (const LayerKind& kind : positions.kinds)
       if (kind.head_dim != config.head_dim)
         return Error{Code::kInvalid, at + ":head_dim",
                      "want " + std::to_string(kind.head_dim) + " as the positions have it, got " +
                          std::to_string(config.head_dim)};
+    return std::nullopt;
+  }
+
+  // Which layers slide is what the file says about its positions, whatever family's conventions they are to follow.
+  std::optional<Error> read_windows(std::span<const LayerKind> kinds) {
+    config.windows.assign(static_cast<std::size_t>(config.layers), 0);
+    for (const LayerKind& kind : kinds) {
+      if (!is_local(kind.name)) continue;
+      if (kind.name != kSlidingKind || window < 1)
+        return Error{Code::kUnsupported, (gguf ? "gguf:" : "config:") + kind.name,
+                     "want sliding layers with a window of at least 1 token, got " +
+                         (kind.name == kSlidingKind ? std::to_string(window) : "\"" + kind.name + "\"")};
+      for (const int layer : kind.layers)
+        if (layer >= 0 && layer < config.layers) config.windows[static_cast<std::size_t>(layer)] = window;
+    }
     return std::nullopt;
   }
 
@@ -235,61 +221,70 @@ struct Checkpoint::State {
 };
 
 std::optional<Error> Checkpoint::State::read_gguf_config() {
-  auto architecture = gguf->text("general.architecture");
-  if (!architecture) return architecture.error();
-  if (!*architecture || **architecture != "llama")
+  auto word = gguf->text("general.architecture");
+  if (!word) return word.error();
+  architecture = *word ? architecture_of_gguf(**word) : nullptr;
+  if (architecture == nullptr)
     return Error{Code::kUnsupported, "gguf:general.architecture",
-                 "want llama, got " + (*architecture ? **architecture : std::string("nothing"))};
+                 "want " + known_architectures(true) + ", got " + (*word ? "\"" + **word + "\"" : "nothing")};
+  const auto key = [&](std::string_view own) { return std::string(architecture->gguf) + "." + std::string(own); };
 
-  // Keys with which a llama is not the plain one that is computed here.
-  for (const char* key : {"llama.attention.scale", "llama.attention.sliding_window", "llama.logit_scale",
-                          "llama.embedding_scale", "llama.residual_scale", "llama.attention.clamp_kqv"})
-    if (gguf->find(key) != nullptr) return Error{Code::kUnsupported, std::string("gguf:") + key, "want no such key"};
-  for (const char* key : {"llama.expert_count"}) {
-    auto count = gguf->integer(key);
-    if (!count) return count.error();
-    if (*count && **count != 0)
-      return Error{Code::kUnsupported, std::string("gguf:") + key, "want no experts, got " + std::to_string(**count)};
+  // Keys with which a model is not the plain one that is computed here.
+  for (const char* own : {"attention.scale", "logit_scale", "embedding_scale", "residual_scale", "attention.clamp_kqv"})
+    if (gguf->find(key(own)) != nullptr) return Error{Code::kUnsupported, "gguf:" + key(own), "want no such key"};
+  if (architecture->window == 0 && gguf->find(key("attention.sliding_window")) != nullptr)
+    return Error{Code::kUnsupported, "gguf:" + key("attention.sliding_window"), "want no such key"};
+  for (const char* own : {"expert_count", "attn_logit_softcapping", "final_logit_softcapping"}) {
+    auto value = gguf->number(key(own));
+    if (!value) return value.error();
+    if (*value && **value != 0.0)
+      return Error{Code::kUnsupported, "gguf:" + key(own), "want 0 or no such key, got " + std::to_string(**value)};
   }
 
   std::optional<Error> failed;
-  const auto integer = [&](const char* key, std::optional<std::int64_t> missing) -> std::int64_t {
-    auto value = gguf->integer(key);
+  const auto integer = [&](std::string_view own, std::optional<std::int64_t> missing) -> std::int64_t {
+    auto value = gguf->integer(key(own));
     if (!value) {
       if (!failed) failed = value.error();
     } else if (*value) {
       if (**value >= 1 && **value <= kLargestSize) return **value;
-      if (!failed) failed = Error{Code::kInvalid, std::string("gguf:") + key, size_wanted(std::to_string(**value))};
+      if (!failed) failed = Error{Code::kInvalid, "gguf:" + key(own), size_wanted(std::to_string(**value))};
     } else if (missing) {
       return *missing;
     } else if (!failed) {
-      failed = Error{Code::kInvalid, std::string("gguf:") + key, "want a number, got nothing"};
+      failed = Error{Code::kInvalid, "gguf:" + key(own), "want a number, got nothing"};
     }
     return 0;
   };
-  config.hidden_size = integer("llama.embedding_length", {});
-  config.intermediate_size = integer("llama.feed_forward_length", {});
-  config.layers = static_cast<int>(integer("llama.block_count", {}));
-  config.heads = static_cast<int>(integer("llama.attention.head_count", {}));
-  config.kv_heads = static_cast<int>(integer("llama.attention.head_count_kv", config.heads));
+  config.hidden_size = integer("embedding_length", {});
+  config.intermediate_size = integer("feed_forward_length", {});
+  config.layers = static_cast<int>(integer("block_count", {}));
+  config.heads = static_cast<int>(integer("attention.head_count", {}));
+  config.kv_heads = static_cast<int>(integer("attention.head_count_kv", config.heads));
   const std::int64_t even = config.heads > 0 ? config.hidden_size / config.heads : 0;
-  config.head_dim = static_cast<int>(integer("llama.attention.key_length", even));
-  const std::int64_t value_dim = integer("llama.attention.value_length", config.head_dim);
-  auto epsilon = gguf->number("llama.attention.layer_norm_rms_epsilon");
+  config.head_dim = static_cast<int>(integer("attention.key_length", even));
+  const std::int64_t value_dim = integer("attention.value_length", config.head_dim);
+  auto epsilon = gguf->number(key("attention.layer_norm_rms_epsilon"));
   auto name = gguf->text("general.name");
+  auto sliding = gguf->integer(key("attention.sliding_window"));
   if (failed) return failed;
   if (value_dim != config.head_dim)
-    return Error{Code::kUnsupported, "gguf:llama.attention.value_length",
+    return Error{Code::kUnsupported, "gguf:" + key("attention.value_length"),
                  "want " + std::to_string(config.head_dim) + " as for keys, got " + std::to_string(value_dim)};
   if (!epsilon) return epsilon.error();
   if (!*epsilon)
-    return Error{Code::kInvalid, "gguf:llama.attention.layer_norm_rms_epsilon", "want a number, got nothing"};
+    return Error{Code::kInvalid, "gguf:" + key("attention.layer_norm_rms_epsilon"), "want a number, got nothing"};
   config.rms_norm_eps = **epsilon;
   if (name && *name) config.name = **name;
-  const GgufTensor* const embedding = gguf->find_tensor(tensor_name(Role::kEmbedding, 0, true));
+  if (!sliding) return sliding.error();
+  window = sliding->value_or(0);
+  const bool mean =
+      architecture->layers_with_mean_scalar != 0 && config.layers == architecture->layers_with_mean_scalar;
+  config.query_scale = 1.0 / std::sqrt(static_cast<double>(mean ? even : config.head_dim));
+  const GgufTensor* const embedding = gguf->find_tensor(architecture->tensor_name(Role::kEmbedding, 0, true));
   config.vocabulary =
-      embedding != nullptr && embedding->shape.size() == 2 ? embedding->shape[1] : integer("llama.vocab_size", 0);
-  config.tied_embeddings = gguf->find_tensor(tensor_name(Role::kOutput, 0, true)) == nullptr;
+      embedding != nullptr && embedding->shape.size() == 2 ? embedding->shape[1] : integer("vocab_size", 0);
+  config.tied_embeddings = gguf->find_tensor(architecture->tensor_name(Role::kOutput, 0, true)) == nullptr;
   return std::nullopt;
 }
 
@@ -298,10 +293,10 @@ std::optional<Error> Checkpoint::State::read_json_config(const fs::path& folder)
   if (!parsed) return parsed.error();
   const json& words = *parsed;
   std::optional<Error> failed;
-  const auto refuse = [&](Code code, const char* key, const std::string& message) {
-    if (!failed) failed = Error{code, std::string("config:") + key, message};
+  const auto refuse = [&](Code code, const std::string& key, const std::string& message) {
+    if (!failed) failed = Error{code, "config:" + key, message};
   };
-  const auto given = [&](const char* key) -> const json* {
+  const auto given = [&](const std::string& key) -> const json* {
     const auto found = words.find(key);
     return found == words.end() || found->is_null() ? nullptr : &*found;
   };
@@ -319,29 +314,44 @@ std::optional<Error> Checkpoint::State::read_json_config(const fs::path& folder)
     }
     return 0;
   };
-  const auto flag = [&](const char* key) -> bool {
+  const auto flag = [&](const char* key, bool missing) -> bool {
     const json* const value = given(key);
-    if (value == nullptr) return false;
+    if (value == nullptr) return missing;
     if (!value->is_boolean()) refuse(Code::kInvalid, key, "want true or false, got " + value->dump());
     return value->is_boolean() && value->get<bool>();
   };
-  if (const json* const type = given("model_type"); type == nullptr || *type != "llama")
+  const json* const type = given("model_type");
+  architecture = type != nullptr && type->is_string() ? architecture_of_model_type(type->get<std::string>()) : nullptr;
+  if (architecture == nullptr)
     return Error{Code::kUnsupported, "config:model_type",
-                 "want \"llama\", got " + (type != nullptr ? type->dump() : std::string("nothing"))};
-  if (const json* const act = given("hidden_act"); act != nullptr && *act != "silu")
-    refuse(Code::kUnsupported, "hidden_act", "want \"silu\", got " + act->dump());
-  for (const char* bias : {"attention_bias", "mlp_bias"})
-    if (flag(bias)) refuse(Code::kUnsupported, bias, "want false, got true");
+                 "want " + known_architectures(false) + ", got " + (type != nullptr ? type->dump() : "nothing")};
+  const std::string activation(architecture->activation_key);
+  const std::string wanted(architecture->activation_word);
+  if (const json* const act = given(activation); act != nullptr && *act != json(wanted))
+    refuse(Code::kUnsupported, activation, "want \"" + wanted + "\", got " + act->dump());
+  for (const std::string_view key : architecture->lacks)
+    if (const json* const value = given(std::string(key)); value != nullptr && *value != false)
+      refuse(Code::kUnsupported, std::string(key), "want false or null, got " + value->dump());
   config.hidden_size = integer("hidden_size", {});
   config.intermediate_size = integer("intermediate_size", {});
   config.layers = static_cast<int>(integer("num_hidden_layers", {}));
   config.heads = static_cast<int>(integer("num_attention_heads", {}));
   config.kv_heads = static_cast<int>(integer("num_key_value_heads", config.heads));
-  config.head_dim =
-      static_cast<int>(integer("head_dim", config.heads > 0 ? config.hidden_size / config.heads : std::int64_t{0}));
+  const std::int64_t even = config.heads > 0 ? config.hidden_size / config.heads : std::int64_t{0};
+  config.head_dim = static_cast<int>(integer("head_dim", architecture->head_dim > 0 ? architecture->head_dim : even));
   config.vocabulary = integer("vocab_size", {});
-  config.tied_embeddings = flag("tie_word_embeddings");
-  config.rms_norm_eps = 1e-6;  // LlamaConfig's own default
+  config.tied_embeddings = flag("tie_word_embeddings", architecture->tied);
+  if (architecture->window > 0) window = integer("sliding_window", architecture->window);
+  auto scalar = static_cast<double>(config.head_dim);
+  if (architecture->query_scalar > 0) {
+    scalar = static_cast<double>(architecture->query_scalar);
+    if (const json* const value = given("query_pre_attn_scalar")) {
+      if (!value->is_number()) refuse(Code::kInvalid, "query_pre_attn_scalar", "want a number, got " + value->dump());
+      if (value->is_number()) scalar = value->get<double>();
+    }
+  }
+  config.query_scale = 1.0 / std::sqrt(scalar);
+  config.rms_norm_eps = 1e-6;  // the default of every config class here
   if (const json* const epsilon = given("rms_norm_eps")) {
     if (!epsilon->is_number()) refuse(Code::kInvalid, "rms_norm_eps", "want a number, got " + epsilon->dump());
     if (epsilon->is_number()) config.rms_norm_eps = epsilon->get<double>();
@@ -394,19 +404,26 @@ Result<Checkpoint> Checkpoint::open(const std::string& path, const std::string& 
     state->gguf = *std::move(file);
     if (auto error = state->read_gguf_config()) return *std::move(error);
   }
+  ModelConfig& config = state->config;
+  config.activation = state->architecture->activation;
+  config.embedding_scale =
+      state->architecture->scales_embedding ? std::sqrt(static_cast<float>(config.hidden_size)) : 1.0f;
   auto positions = read_positions(path, {.family = family});
   if (!positions) return positions.error();
   state->positions = *std::move(positions);
   if (auto error = state->check_sizes()) return *std::move(error);
+  const auto own = family.empty() ? Result<CheckpointPositions>(state->positions) : read_positions(path);
+  if (!own) return own.error();
+  if (auto error = state->read_windows(own->kinds)) return *std::move(error);
   if (auto error = folder ? state->open_shards(path) : state->collect_gguf()) return *std::move(error);
   if (auto error = state->check_tensors()) return *std::move(error);
 
   auto tokenizer = folder ? Tokenizer::from_json_file((fs::path(path) / "tokenizer.json").string())
                           : Tokenizer::from_gguf(*state->gguf);
   if (!tokenizer) return tokenizer.error();
-  if (tokenizer->vocabulary_size() > state->config.vocabulary)
+  if (tokenizer->vocabulary_size() > config.vocabulary)
     return Error{Code::kInvalid, "tokenizer",
-                 "want ids below " + std::to_string(state->config.vocabulary) + " as the embedding has rows, got " +
+                 "want ids below " + std::to_string(config.vocabulary) + " as the embedding has rows, got " +
                      std::to_string(tokenizer->vocabulary_size() - 1)};
   state->tokenizer = *std::move(tokenizer);
   return Checkpoint(std::move(state));
@@ -415,12 +432,17 @@ Result<Checkpoint> Checkpoint::open(const std::string& path, const std::string& 
 const ModelConfig& Checkpoint::config() const noexcept { return state_->config; }
 const CheckpointPositions& Checkpoint::positions() const noexcept { return state_->positions; }
 const Tokenizer& Checkpoint::tokenizer() const noexcept { return *state_->tokenizer; }
+const Architecture& Checkpoint::architecture() const noexcept { return *state_->architecture; }
 
 void Checkpoint::read(Role role, int layer, std::int64_t first, std::int64_t count, float* out) const noexcept {
-  const Stored& tensor = state_->tensors.find(tensor_name(role, layer, state_->gguf.has_value()))->second;
+  const Architecture& architecture = *state_->architecture;
+  const bool in_gguf = state_->gguf.has_value();
+  const Stored& tensor = state_->tensors.find(architecture.tensor_name(role, layer, in_gguf))->second;
   const GgufBlock block = block_of(tensor.type);
   const std::int64_t row_bytes = tensor.columns / block.values * block.bytes;
   dequantize(tensor.type, tensor.bytes.data() + first * row_bytes, count * tensor.columns, out);
+  if (architecture.norms_less_one && !in_gguf && is_norm(role))
+    for (std::int64_t i = 0; i < tensor.columns; ++i) out[i] += 1.0f;
 }
 
 }  // namespace ropewalk::runner

@@ -3,6 +3,7 @@
 #include <ropewalk/config.hpp>
 #include <ropewalk/result.hpp>
 
+#include "runner/architecture.hpp"
 #include "runner/model.hpp"
 #include "runner/tokenizer.hpp"
 
@@ -14,22 +15,6 @@
 
 namespace ropewalk::runner {
 
-/// What a tensor of a Llama is for. A layer's roles come once a layer.
-enum class Role : std::uint8_t {
-  kEmbedding,      ///< [vocabulary, hidden]
-  kOutput,         ///< [vocabulary, hidden]; absent when tied
-  kFinalNorm,      ///< [hidden]
-  kAttentionNorm,  ///< [hidden]
-  kQuery,          ///< [heads * head_dim, hidden]
-  kKey,            ///< [kv_heads * head_dim, hidden]
-  kValue,          ///< [kv_heads * head_dim, hidden]
-  kAttentionOut,   ///< [hidden, heads * head_dim]
-  kFeedNorm,       ///< [hidden]
-  kGate,           ///< [intermediate, hidden]
-  kUp,             ///< [intermediate, hidden]
-  kDown,           ///< [hidden, intermediate]
-};
-
 /// A checkpoint on disk, its sizes and the shape and type of every tensor checked, its weights still where they lie.
 class Checkpoint {
  public:
@@ -39,8 +24,10 @@ class Checkpoint {
   const ModelConfig& config() const noexcept;
   const CheckpointPositions& positions() const noexcept;
   const Tokenizer& tokenizer() const noexcept;
+  const Architecture& architecture() const noexcept;
 
-  /// Rows [first, first + count) of a tensor as float32, [count, columns]; a norm has one row. The rows exist.
+  /// Rows [first, first + count) of a tensor as float32, [count, columns]; a norm has one row, and is what
+  /// the normed are multiplied by, whatever the file holds. The architecture has the role, and the rows exist.
   void read(Role role, int layer, std::int64_t first, std::int64_t count, float* out) const noexcept;
 
  private:

@@ -59,16 +59,16 @@ class Work {
  public:
   Work(const ModelConfig& config, std::int64_t length, std::int64_t scored, const MeasureOptions& options)
       : config_(config), length_(length), options_(options), start_(std::chrono::steady_clock::now()) {
-    for (int layer = 0; layer < config.layers; ++layer) total_ += layer_cost(0, length);
+    for (int layer = 0; layer < config.layers; ++layer) total_ += layer_cost(layer, 0, length);
     total_ += output_cost(scored);
   }
 
-  double layer_cost(std::int64_t first, std::int64_t tokens) const {
+  double layer_cost(int layer, std::int64_t first, std::int64_t tokens) const {
     const double q = static_cast<double>(config_.heads) * config_.head_dim;
     const double kv = static_cast<double>(config_.kv_heads) * config_.head_dim;
     const auto hidden = static_cast<double>(config_.hidden_size);
     const double products = hidden * (2 * q + 2 * kv + 3 * static_cast<double>(config_.intermediate_size));
-    const double keys = static_cast<double>(first) + 0.5 * static_cast<double>(tokens);
+    const double keys = (seen_up_to(layer, first + tokens) - seen_up_to(layer, first)) / static_cast<double>(tokens);
     return static_cast<double>(tokens) * (products + 2 * q * keys);
   }
   double output_cost(std::int64_t rows) const {
@@ -87,6 +87,13 @@ class Work {
   double seconds() const { return seconds_since(start_); }
 
  private:
+  // Keys that the first `tokens` queries of a layer see together.
+  double seen_up_to(int layer, std::int64_t tokens) const {
+    const auto window = static_cast<double>(config_.windows[static_cast<std::size_t>(layer)]);
+    const auto n = static_cast<double>(tokens);
+    return window == 0 || n <= window ? 0.5 * n * n : window * (n - 0.5 * window);
+  }
+
   const ModelConfig& config_;
   std::int64_t length_;
   const MeasureOptions& options_;
@@ -174,7 +181,7 @@ Result<std::vector<LayerKind>> scaled_kinds(const CheckpointPositions& positions
   auto made = make_scaling(scaling, factor, std::max<std::int64_t>(positions.trained_context, 1));
   if (!made) return made.error();
   for (LayerKind& kind : kinds)
-    if (kind.spec) kind.spec->scaling = *made;
+    if (kind.spec && !is_local(kind.name)) kind.spec->scaling = *made;
   return kinds;
 }
 
@@ -210,13 +217,14 @@ Result<WindowRecord> measure(const Model& model, std::span<const std::int32_t> t
   const auto window = text.subspan(static_cast<std::size_t>(task.first_token), static_cast<std::size_t>(task.length));
   Buffer<float> x(task.length * config.hidden_size);
   embed(state, window, x.data());
+  if (const auto begin = model.tokenizer().begin_token()) embed(state, {&*begin, 1}, x.data());
   Workspace workspace(state, chunk);
   KvCache cache(model.options().dtype, config.kv_heads, config.head_dim, task.length);
   for (int layer = 0; layer < config.layers; ++layer)
     for (std::int64_t first = 0; first < task.length; first += chunk) {
       const std::int64_t tokens = std::min(chunk, task.length - first);
       run_layer(state, layer, *rotations, cache, first, tokens, x.data() + first * config.hidden_size, workspace);
-      if (!work.advance(work.layer_cost(first, tokens))) return interrupted;
+      if (!work.advance(work.layer_cost(layer, first, tokens))) return interrupted;
     }
   WindowRecord record{.task = task, .tokens_seen = task.length};
   record.body_seconds = work.seconds();

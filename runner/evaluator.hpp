@@ -32,9 +32,11 @@ struct PlanOptions {
 
 /// One run of the model: `length` tokens of the text, of which the last ones are scored.
 ///
-/// The tokens [first_token, first_token + length) are fed at positions 0, 1, ..., length - 1, nothing before them. The
-/// token at text index t in [scored_first, scored_end) is scored by the logits of the token before it, at position
-/// t - 1 - first_token. So first_token = scored_end - length, and every length scores the same tokens of a window.
+/// The tokens [first_token, first_token + length) are fed at positions 0, 1, ..., length - 1, nothing before them;
+/// where the checkpoint wants a token before every text (Tokenizer::begin_token), that one stands in place of the
+/// first. The token at text index t in [scored_first, scored_end) is scored by the logits of the token before it, at
+/// position t - 1 - first_token. So first_token = scored_end - length, and every length scores the same tokens of a
+/// window.
 struct WindowTask {
   std::int64_t length = 0;
   std::string scaling;  ///< the name, as chosen
@@ -102,9 +104,11 @@ std::int64_t memory_needed(const Model& model, std::int64_t length);
 /// Bytes the system could give a program now; 0 if it does not say.
 std::int64_t memory_available();
 
-/// The layer kinds of a checkpoint under another scaling: its own with every rotating kind's scaling replaced ("none"
-/// included, which removes it), or untouched for "own". Trained context as `positions` says.
-/// Errors: those of make_scaling; kUnsupported if the checkpoint does not say how long it was trained.
+/// The layer kinds of a checkpoint under another scaling: its own with the scaling of every rotating kind that sees the
+/// whole context replaced ("none" included, which removes it), or untouched for "own". Kinds whose queries see near
+/// keys only (architecture.hpp's is_local) keep their own: no distance in them grows with the context. Trained context
+/// as `positions` says. Errors: those of make_scaling; kUnsupported if the checkpoint does not say how long it was
+/// trained.
 Result<std::vector<LayerKind>> scaled_kinds(const CheckpointPositions& positions, std::string_view scaling,
                                             double factor);
 

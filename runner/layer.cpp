@@ -37,12 +37,43 @@ void norm_rows(const Model::State& model, const float* x, const std::vector<floa
   }
 }
 
+// Every head of every token, in place; an empty weight leaves them as they are.
+void norm_heads(const Model::State& model, float* heads, const std::vector<float>& weight, int count,
+                std::int64_t tokens, std::int64_t token_stride) {
+  if (weight.empty()) return;
+  const Kernels& kernels = active_kernels();
+  const std::int64_t dim = model.config().head_dim;
+  const auto epsilon = static_cast<float>(model.config().rms_norm_eps);
+#pragma omp parallel for num_threads(model.options.threads) if (tokens > 16)
+  for (std::int64_t t = 0; t < tokens; ++t)
+    for (std::int64_t h = 0; h < count; ++h) {
+      float* const head = heads + t * token_stride + h * dim;
+      kernels.rms_norm(head, weight.data(), epsilon, dim, head);
+    }
+}
+
+// x += in W^T, or the norm of it.
+void add_branch(const Model::State& model, const Linear& linear, const std::vector<float>& weight, std::int64_t tokens,
+                float* x, Workspace& workspace) {
+  if (weight.empty()) return linear.apply(workspace.in.data(), tokens, x, /*accumulate=*/true);
+  linear.apply(workspace.in.data(), tokens, workspace.branch.data());
+  const Kernels& kernels = active_kernels();
+  const std::int64_t hidden = model.config().hidden_size;
+  const auto epsilon = static_cast<float>(model.config().rms_norm_eps);
+#pragma omp parallel for num_threads(model.options.threads) if (tokens > 16)
+  for (std::int64_t t = 0; t < tokens; ++t) {
+    float* const row = workspace.branch.data() + t * hidden;
+    kernels.rms_norm(row, weight.data(), epsilon, hidden, row);
+    for (std::int64_t i = 0; i < hidden; ++i) x[t * hidden + i] += row[i];
+  }
+}
+
 }  // namespace
 
 Result<Rotations> Rotations::make(const ModelConfig& config, std::span<const LayerKind> kinds,
                                   std::int64_t running_length) {
   Rotations rotations;
-  rotations.plain_scale_ = 1.0 / std::sqrt(static_cast<double>(config.head_dim));
+  rotations.query_scale_ = config.query_scale;
   rotations.kind_of_layer_.assign(static_cast<std::size_t>(config.layers), kNoKind);
   for (const LayerKind& kind : kinds) {
     std::vector<int> layers = kind.layers;
@@ -86,18 +117,19 @@ const Rotary* Rotations::rotary(int layer) const noexcept {
 
 double Rotations::softmax_scale(int layer) const noexcept {
   const Rotary* const own = rotary(layer);
-  return own != nullptr ? plain_scale_ * own->frequencies().softmax_scale_multiplier : plain_scale_;
+  return own != nullptr ? query_scale_ * own->frequencies().softmax_scale_multiplier : query_scale_;
 }
 
 Workspace::Workspace(const Model::State& model, std::int64_t chunk_tokens)
     : chunk(chunk_tokens),
       qkv(chunk * qkv_width(model.config())),
       gate_up(chunk * 2 * model.config().intermediate_size),
+      branch(chunk * model.config().hidden_size),
       in(chunk * widest(model.config()) * static_cast<std::int64_t>(size_of(model.options.dtype))),
       positions(static_cast<std::size_t>(chunk)) {}
 
 std::int64_t Workspace::bytes(const ModelConfig& config, DType dtype, std::int64_t chunk) {
-  return chunk * (4 * qkv_width(config) + 8 * config.intermediate_size +
+  return chunk * (4 * (qkv_width(config) + config.hidden_size) + 8 * config.intermediate_size +
                   widest(config) * static_cast<std::int64_t>(size_of(dtype)) + 8);
 }
 
@@ -105,6 +137,8 @@ void embed(const Model::State& model, std::span<const std::int32_t> tokens, floa
   const std::int64_t hidden = model.config().hidden_size;
   for (std::size_t t = 0; t < tokens.size(); ++t)
     model.checkpoint.read(Role::kEmbedding, 0, tokens[t], 1, x + static_cast<std::int64_t>(t) * hidden);
+  if (const float scale = model.config().embedding_scale; scale != 1.0f)
+    active_kernels().scale(x, static_cast<std::int64_t>(tokens.size()) * hidden, scale, x);
 }
 
 void run_layer(const Model::State& model, int index, const Rotations& rotations, KvCache& cache, std::int64_t first,
@@ -123,6 +157,8 @@ void run_layer(const Model::State& model, int index, const Rotations& rotations,
   float* const q = workspace.qkv.data();
   float* const k = q + std::int64_t{config.heads} * config.head_dim;
   const float* const v = k + std::int64_t{config.kv_heads} * config.head_dim;
+  norm_heads(model, q, layer.query_norm, config.heads, tokens, width);
+  norm_heads(model, k, layer.key_norm, config.kv_heads, tokens, width);
   if (const Rotary* const rotary = rotations.rotary(index)) {
     std::iota(workspace.positions.begin(), workspace.positions.begin() + tokens, first);
     const auto view = [&](float* data, int heads) {
@@ -135,21 +171,24 @@ void run_layer(const Model::State& model, int index, const Rotations& rotations,
                   {.threads = threads});
   }
   cache.write(first, tokens, k, v, width);
-  attend(cache, q, width, config.heads, first, tokens, rotations.softmax_scale(index), workspace.in.data(), dtype,
-         threads);
-  layer.attention_out.apply(workspace.in.data(), tokens, x, /*accumulate=*/true);
+  attend(cache, q, width, config.heads, first, tokens, config.windows[static_cast<std::size_t>(index)],
+         rotations.softmax_scale(index), workspace.in.data(), dtype, threads);
+  add_branch(model, layer.attention_out, layer.post_attention_norm, tokens, x, workspace);
 
   norm_rows(model, x, layer.feed_norm, tokens, workspace.in.data());
   layer.gate_up.apply(workspace.in.data(), tokens, workspace.gate_up.data());
+  const bool silu = config.activation == Activation::kSilu;
+  const auto gate = silu ? kernels.swiglu : kernels.geglu;
+  const auto gate_bf16 = silu ? kernels.swiglu_bf16 : kernels.geglu_bf16;
 #pragma omp parallel for num_threads(threads) if (tokens > 4)
   for (std::int64_t t = 0; t < tokens; ++t) {
-    const float* const gate = workspace.gate_up.data() + t * 2 * inner;
+    const float* const from = workspace.gate_up.data() + t * 2 * inner;
     if (dtype == DType::kBFloat16)
-      kernels.swiglu_bf16(gate, gate + inner, inner, reinterpret_cast<std::uint16_t*>(workspace.in.data()) + t * inner);
+      gate_bf16(from, from + inner, inner, reinterpret_cast<std::uint16_t*>(workspace.in.data()) + t * inner);
     else
-      kernels.swiglu(gate, gate + inner, inner, reinterpret_cast<float*>(workspace.in.data()) + t * inner);
+      gate(from, from + inner, inner, reinterpret_cast<float*>(workspace.in.data()) + t * inner);
   }
-  layer.down.apply(workspace.in.data(), tokens, x, /*accumulate=*/true);
+  add_branch(model, layer.down, layer.post_feed_norm, tokens, x, workspace);
 }
 
 void run_output(const Model::State& model, const float* x, std::int64_t rows, float* logits, Workspace& workspace) {

@@ -16,12 +16,16 @@
 namespace ropewalk::runner {
 
 struct Layer {
-  std::vector<float> attention_norm;  // [hidden]
-  Linear qkv;                         // [(heads + 2 * kv_heads) * head_dim, hidden]: queries, keys, values
-  Linear attention_out;               // [hidden, heads * head_dim]
-  std::vector<float> feed_norm;       // [hidden]
-  Linear gate_up;                     // [2 * intermediate, hidden]
-  Linear down;                        // [hidden, intermediate]
+  std::vector<float> attention_norm;       // [hidden]
+  Linear qkv;                              // [(heads + 2 * kv_heads) * head_dim, hidden]: queries, keys, values
+  std::vector<float> query_norm;           // [head_dim], or empty: heads turn as they are
+  std::vector<float> key_norm;             // [head_dim], or empty
+  Linear attention_out;                    // [hidden, heads * head_dim]
+  std::vector<float> post_attention_norm;  // [hidden], or empty: added as it is
+  std::vector<float> feed_norm;            // [hidden]
+  Linear gate_up;                          // [2 * intermediate, hidden]
+  Linear down;                             // [hidden, intermediate]
+  std::vector<float> post_feed_norm;       // [hidden], or empty: added as it is
 };
 
 struct Model::State {
@@ -38,7 +42,7 @@ struct Model::State {
 class Rotations {
  public:
   /// Errors: those of Rotary::make; kInvalid (path "kinds") unless every layer is in exactly one kind;
-  /// kUnsupported for a spec with several axes or a query temperature, which no Llama has.
+  /// kUnsupported for a spec with several axes or a query temperature, which no architecture here has.
   static Result<Rotations> make(const ModelConfig& config, std::span<const LayerKind> kinds,
                                 std::int64_t running_length);
 
@@ -48,7 +52,7 @@ class Rotations {
  private:
   std::vector<std::optional<Rotary>> rotaries_;  // [kinds]
   std::vector<std::size_t> kind_of_layer_;
-  double plain_scale_ = 1.0;
+  double query_scale_ = 1.0;
 };
 
 /// What a chunk of tokens needs on its way through a layer; reused from chunk to chunk.
@@ -59,11 +63,13 @@ struct Workspace {
   std::int64_t chunk;
   Buffer<float> qkv;      // [chunk, (heads + 2 * kv_heads) * head_dim]
   Buffer<float> gate_up;  // [chunk, 2 * intermediate]
+  Buffer<float> branch;   // [chunk, hidden]: what is normed before it is added
   Buffer<std::byte> in;   // [chunk, max(hidden, heads * head_dim, intermediate)] in the model's dtype: enters a product
   std::vector<std::int64_t> positions;  // [chunk]
 };
 
-/// The embeddings of `tokens`, as float32 [tokens, hidden]. The ids are inside the vocabulary.
+/// The embeddings of `tokens` as they enter the first layer, float32 [tokens, hidden]. The ids are inside the
+/// vocabulary.
 void embed(const Model::State& model, std::span<const std::int32_t> tokens, float* x);
 
 /// Takes x [tokens, hidden], tokens <= chunk, through one layer, in place. The tokens stand at positions first, first +

@@ -33,8 +33,12 @@ Result<Linear> stacked(const Checkpoint& checkpoint, const std::shared_ptr<Linea
   });
 }
 
+// Empty: the architecture has no such norm.
 std::vector<float> norm(const Checkpoint& checkpoint, Role role, int layer) {
-  std::vector<float> weight(static_cast<std::size_t>(checkpoint.config().hidden_size));
+  if (!checkpoint.architecture().has(role)) return {};
+  const bool of_heads = role == Role::kQueryNorm || role == Role::kKeyNorm;
+  const ModelConfig& config = checkpoint.config();
+  std::vector<float> weight(static_cast<std::size_t>(of_heads ? config.head_dim : config.hidden_size));
   checkpoint.read(role, layer, 0, 1, weight.data());
   return weight;
 }
@@ -75,8 +79,11 @@ Result<Model> Model::load(const std::string& path, const LoadOptions& options) {
     if (!gate_up) return gate_up.error();
     auto down = stacked(*checkpoint, pool, i, inner, {{Role::kDown, hidden}});
     if (!down) return down.error();
-    state->layers.push_back({norm(*checkpoint, Role::kAttentionNorm, i), *std::move(qkv), *std::move(attention_out),
-                             norm(*checkpoint, Role::kFeedNorm, i), *std::move(gate_up), *std::move(down)});
+    state->layers.push_back({norm(*checkpoint, Role::kAttentionNorm, i), *std::move(qkv),
+                             norm(*checkpoint, Role::kQueryNorm, i), norm(*checkpoint, Role::kKeyNorm, i),
+                             *std::move(attention_out), norm(*checkpoint, Role::kPostAttentionNorm, i),
+                             norm(*checkpoint, Role::kFeedNorm, i), *std::move(gate_up), *std::move(down),
+                             norm(*checkpoint, Role::kPostFeedNorm, i)});
   }
   state->final_norm = norm(*checkpoint, Role::kFinalNorm, 0);
   const Role last = config.tied_embeddings ? Role::kEmbedding : Role::kOutput;

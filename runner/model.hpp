@@ -4,6 +4,7 @@
 #include <ropewalk/dtype.hpp>
 #include <ropewalk/result.hpp>
 
+#include "runner/architecture.hpp"
 #include "runner/tokenizer.hpp"
 
 #include <cstdint>
@@ -15,7 +16,7 @@
 
 namespace ropewalk::runner {
 
-/// The sizes of a Llama: what config.json and GGUF metadata say, every one held against the tensors.
+/// The sizes of a model: what config.json and GGUF metadata say, every one held against the tensors.
 struct ModelConfig {
   std::string name;                    ///< general.name, or the folder's name
   std::int64_t vocabulary = 0;         ///< rows of the embedding
@@ -28,6 +29,11 @@ struct ModelConfig {
   double rms_norm_eps = 0.0;
   bool tied_embeddings = false;  ///< the output matrix is the embedding
   std::int64_t parameters = 0;   ///< scalars in all tensors that are used
+  Activation activation = Activation::kSilu;
+  float embedding_scale = 1.0f;         ///< what embeddings are multiplied by on their way into the first layer
+  double query_scale = 0.0;             ///< what a query's products with keys are multiplied by, before any scaling's
+                                        ///< own factor: 1 / sqrt(head_dim), or of the number that the checkpoint says
+  std::vector<std::int64_t> windows{};  ///< [layers] keys that a query sees, the last of them its own; 0: all up to it
 };
 
 struct LoadOptions {
@@ -37,7 +43,7 @@ struct LoadOptions {
   std::string family{};           ///< as in ReadOptions: whose conventions to follow for the positions
 };
 
-/// A Llama checkpoint ready to run: its weights dequantised and packed for oneDNN. Immutable; copies share the weights.
+/// A checkpoint ready to run: its weights dequantised and packed for oneDNN. Immutable; copies share the weights.
 class Model {
  public:
   /// `path` is a GGUF file, or a folder with config.json, tokenizer.json and model.safetensors (or its shards and

@@ -45,7 +45,7 @@ class Stop(Exception):
 
 
 def say(line):
-    print(f"fetch_smollm2: {line}", file=sys.stderr, flush=True)
+    print(f"{Path(sys.argv[0]).stem}: {line}", file=sys.stderr, flush=True)
 
 
 def copy_hashed(source, target):

@@ -13,11 +13,16 @@ else
   summary+=("formatting: run 'make format'")
 fi
 
-# The real model, if this machine can reach it; tests that need it say so when they are skipped.
+# The real models, if this machine can reach them; tests that need one say so when they are skipped.
 if model=$(.venv/bin/python scripts/fetch_smollm2.py | tail -n 1) && [ -f "$model" ]; then
   export ROPEWALK_SMOLLM2=$model
 else
-  echo "SmolLM2 could not be fetched: the tests on the real model are skipped"
+  echo "SmolLM2 could not be fetched: the tests on it are skipped"
+fi
+if model=$(.venv/bin/python scripts/fetch_gemma3.py | tail -n 1) && [ -f "$model" ]; then
+  export ROPEWALK_GEMMA3=$model
+else
+  echo "Gemma 3 could not be fetched: the tests on it are skipped"
 fi
 export ROPEWALK_BIN=$PWD/build/ropewalk ROPEWALK_BUILD=$PWD/build
 

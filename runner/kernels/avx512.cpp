@@ -29,5 +29,7 @@ const Kernels kernels = {"avx512",
                          rms_norm_bf16,
                          swiglu,
                          swiglu_bf16,
+                         geglu,
+                         geglu_bf16,
                          log_sum_exp};
 }  // namespace ropewalk::runner::avx512

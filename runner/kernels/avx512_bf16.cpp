@@ -86,6 +86,7 @@ const Kernels kernels = {
     scale,         scale_bf16,
     rms_norm,      rms_norm_bf16,
     swiglu,        swiglu_bf16,
+    geglu,         geglu_bf16,
     log_sum_exp};
 
 }  // namespace ropewalk::runner::avx512_bf16

@@ -202,18 +202,33 @@ void rms_norm_bf16(const float* x, const float* weight, float epsilon, std::int6
   rms_norm_into(x, weight, epsilon, n, out);
 }
 
-template <class Out>
-void swiglu_into(const float* gate, const float* up, std::int64_t n, Out* out) noexcept {
+// gate / (1 + exp(-steepness(gate))) * up.
+template <class Out, class Steepness>
+void gated_into(const float* gate, const float* up, std::int64_t n, Out* out, const Steepness& steepness) noexcept {
   in_steps(n, [&](std::int64_t i, auto part, std::int64_t count) {
     const Vec g = part(gate + i, 0.0f);
-    const Vec power = g * -kLog2OfE;
+    const Vec power = steepness(g) * -kLog2OfE;
     const Vec e = exp2_of(power < 126.0f ? power : splat(126.0f));
     store(g / (1.0f + e) * part(up + i, 0.0f), out + i, count);
   });
 }
-void swiglu(const float* gate, const float* up, std::int64_t n, float* out) noexcept { swiglu_into(gate, up, n, out); }
+
+inline Vec silu_steepness(Vec g) noexcept { return g; }
+// (1 + tanh(u)) / 2 = 1 / (1 + exp(-2u)), so that the tanh form of GELU is a gate too: 2u = sqrt(8 / pi) (g + 0.044715
+// g^3).
+inline Vec gelu_steepness(Vec g) noexcept { return 1.5957691216057308f * (g + 0.044715f * g * g * g); }
+
+void swiglu(const float* gate, const float* up, std::int64_t n, float* out) noexcept {
+  gated_into(gate, up, n, out, silu_steepness);
+}
 void swiglu_bf16(const float* gate, const float* up, std::int64_t n, std::uint16_t* out) noexcept {
-  swiglu_into(gate, up, n, out);
+  gated_into(gate, up, n, out, silu_steepness);
+}
+void geglu(const float* gate, const float* up, std::int64_t n, float* out) noexcept {
+  gated_into(gate, up, n, out, gelu_steepness);
+}
+void geglu_bf16(const float* gate, const float* up, std::int64_t n, std::uint16_t* out) noexcept {
+  gated_into(gate, up, n, out, gelu_steepness);
 }
 
 double log_sum_exp(const float* x, std::int64_t n) noexcept {

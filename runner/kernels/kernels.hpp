@@ -33,11 +33,11 @@ struct Kernels {
   /// The same, p rounded to bf16 (the sum is not).
   float (*softmax_step_bf16)(const float* scores, std::int64_t n, std::uint16_t* p, float* m, float* sum) noexcept;
 
-  /// out = x * factor, in float32 or rounded to nearest even.
+  /// out = x * factor, in float32 or rounded to nearest even. out may be x.
   void (*scale)(const float* x, std::int64_t n, float factor, float* out) noexcept;
   void (*scale_bf16)(const float* x, std::int64_t n, float factor, std::uint16_t* out) noexcept;
 
-  /// out = x / sqrt(mean(x^2) + epsilon) * weight.
+  /// out = x / sqrt(mean(x^2) + epsilon) * weight. out may be x.
   void (*rms_norm)(const float* x, const float* weight, float epsilon, std::int64_t n, float* out) noexcept;
   void (*rms_norm_bf16)(const float* x, const float* weight, float epsilon, std::int64_t n,
                         std::uint16_t* out) noexcept;
@@ -45,6 +45,11 @@ struct Kernels {
   /// out = gate / (1 + exp(-gate)) * up, within 1e-6 + |gate| 2^-23 of itself, and 1e-34.
   void (*swiglu)(const float* gate, const float* up, std::int64_t n, float* out) noexcept;
   void (*swiglu_bf16)(const float* gate, const float* up, std::int64_t n, std::uint16_t* out) noexcept;
+
+  /// out = gate / 2 (1 + tanh(sqrt(2 / pi) (gate + 0.044715 gate^3))) * up, for |gate| <= 1e12, within 2e-6 + (|gate| +
+  /// |gate|^3 / 16) 2^-21 of itself, and 1e-24.
+  void (*geglu)(const float* gate, const float* up, std::int64_t n, float* out) noexcept;
+  void (*geglu_bf16)(const float* gate, const float* up, std::int64_t n, std::uint16_t* out) noexcept;
 
   /// ln of the sum of exp(x[i]), the sum of stretches of 1024 in double; n > 0.
   double (*log_sum_exp)(const float* x, std::int64_t n) noexcept;

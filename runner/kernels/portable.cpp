@@ -20,5 +20,6 @@ const Kernels kernels = {"portable",   []() noexcept { return true; },
                          scale,        scale_bf16,
                          rms_norm,     rms_norm_bf16,
                          swiglu,       swiglu_bf16,
+                         geglu,        geglu_bf16,
                          log_sum_exp};
 }  // namespace ropewalk::runner::portable

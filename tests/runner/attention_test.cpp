@@ -16,7 +16,7 @@ using namespace ropewalk;
 using namespace ropewalk::runner;
 
 struct Case {
-  std::int64_t heads, kv_heads, head_dim, keys, first;
+  std::int64_t heads, kv_heads, head_dim, keys, first, window = 0;
 };
 
 struct Data {
@@ -42,8 +42,9 @@ Data random_data(const Case& c, bool bf16) {
 // Row t, head h of the answer.
 std::vector<double> plain(const Case& c, const Data& data, double scale, std::int64_t t, std::int64_t h) {
   const std::int64_t g = h / (c.heads / c.kv_heads);
+  const std::int64_t oldest = c.window > 0 ? std::max<std::int64_t>(t + 1 - c.window, 0) : 0;
   std::vector<double> weights;
-  for (std::int64_t p = 0; p <= t; ++p) {
+  for (std::int64_t p = oldest; p <= t; ++p) {
     double score = 0.0;
     for (std::int64_t d = 0; d < c.head_dim; ++d)
       score +=
@@ -54,9 +55,9 @@ std::vector<double> plain(const Case& c, const Data& data, double scale, std::in
   double total = 0.0;
   for (double& w : weights) total += w = std::exp(w - top);
   std::vector<double> out(static_cast<std::size_t>(c.head_dim));
-  for (std::int64_t p = 0; p <= t; ++p)
+  for (std::int64_t p = oldest; p <= t; ++p)
     for (std::int64_t d = 0; d < c.head_dim; ++d)
-      out[d] += weights[p] / total * double{data.v[(p * c.kv_heads + g) * c.head_dim + d]};
+      out[d] += weights[p - oldest] / total * double{data.v[(p * c.kv_heads + g) * c.head_dim + d]};
   return out;
 }
 
@@ -74,8 +75,8 @@ void expect_plain(const Case& c, DType dtype, double tolerance) {
   }
   const std::int64_t tokens = c.keys - c.first;
   std::vector<float> out(static_cast<std::size_t>(tokens * c.heads * c.head_dim));
-  attend(cache, data.q.data() + c.first * c.heads * c.head_dim, c.heads * c.head_dim, c.heads, c.first, tokens, scale,
-         out.data(), DType::kFloat32, 2);
+  attend(cache, data.q.data() + c.first * c.heads * c.head_dim, c.heads * c.head_dim, c.heads, c.first, tokens,
+         c.window, scale, out.data(), DType::kFloat32, 2);
   for (std::int64_t t = c.first; t < c.keys; ++t)
     for (std::int64_t h = 0; h < c.heads; ++h) {
       const auto want = plain(c, data, scale, t, h);
@@ -98,6 +99,42 @@ TEST(RunnerAttention, HoldsAtTheBordersOfBlocksAndPanels) {
 
 TEST(RunnerAttention, AChunkSeesWhatCameBeforeIt) {
   for (const std::int64_t first : {1, 64, 100, 512, 599}) expect_plain({6, 2, 32, 600, first}, DType::kFloat32, 3e-5);
+}
+
+// Windows that end inside a panel, at its border and one beside it, narrower and wider than a block of queries (96
+// rows) and than a block of keys (512); chunks that begin inside the first window and behind it.
+TEST(RunnerAttention, AWindowHidesWhatIsOlder) {
+  for (const std::int64_t window : {1, 2, 63, 64, 65, 100, 511, 512, 513, 1029, 1030, 5000})
+    for (const std::int64_t first : {0, 700}) expect_plain({4, 1, 16, 1030, first, window}, DType::kFloat32, 3e-5);
+  expect_plain({8, 8, 24, 200, 0, 7}, DType::kFloat32, 2e-5);
+}
+
+TEST(RunnerAttention, OneQueryAtATimeSeesTheSameWindow) {
+  for (const std::int64_t first : {0, 39, 40, 63, 64, 103, 104, 599})
+    expect_plain({6, 2, 32, first + 1, first, 40}, DType::kFloat32, 2e-5);
+}
+
+TEST(RunnerAttention, AWindowInBf16IsWithinItsRounding) {
+  for (const std::int64_t window : {1, 64, 100, 513}) expect_plain({4, 1, 20, 700, 0, window}, DType::kBFloat16, 0.06);
+}
+
+// A key outside of the window may be anything.
+TEST(RunnerAttention, WhatIsHiddenDoesNotMatterToTheLastBit) {
+  const Case c{2, 1, 16, 300, 0, 70};
+  Data data = random_data(c, false);
+  const auto answer = [&] {
+    KvCache cache(DType::kFloat32, c.kv_heads, c.head_dim, c.keys);
+    cache.write(0, c.keys, data.k.data(), data.v.data(), c.head_dim);
+    std::vector<float> out(static_cast<std::size_t>(c.heads * c.head_dim));
+    attend(cache, data.q.data() + 299 * c.heads * c.head_dim, c.heads * c.head_dim, c.heads, 299, 1, c.window, 0.25,
+           out.data(), DType::kFloat32, 1);
+    return out;
+  };
+  const auto want = answer();
+  for (std::int64_t i = 0; i < 230 * c.head_dim; ++i) data.k[i] = data.v[i] = 1e4f;
+  EXPECT_EQ(answer(), want);
+  data.v[230 * c.head_dim] += 1.0f;
+  EXPECT_NE(answer(), want) << "the oldest key in the window";
 }
 
 TEST(RunnerAttention, InBf16IsWithinItsRounding) {

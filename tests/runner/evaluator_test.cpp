@@ -105,6 +105,20 @@ TEST(RunnerPlan, ScaledKindsReplaceOnlyWhatRotates) {
   EXPECT_EQ((*scaled_kinds(own, "none", 1.0))[0].spec->scaling, Scaling{NoScaling{}});
 }
 
+TEST(RunnerPlan, KindsThatSeeAWindowKeepTheirOwnScaling) {
+  CheckpointPositions two;
+  two.trained_context = 1000;
+  two.kinds.push_back(
+      {"sliding_attention", {0}, 64, RotarySpec{.theta = 1e4, .scaling = LinearOptions{.factor = 2.0}}});
+  two.kinds.push_back({"full_attention", {1}, 64, RotarySpec{.theta = 1e6, .scaling = LinearOptions{.factor = 8.0}}});
+  for (const char* scaling : {"none", "linear", "yarn"}) {
+    auto kinds = scaled_kinds(two, scaling, 4.0);
+    ASSERT_TRUE(kinds) << kinds.error().line();
+    EXPECT_EQ((*kinds)[0].spec->scaling, two.kinds[0].spec->scaling) << scaling;
+    EXPECT_NE((*kinds)[1].spec->scaling, two.kinds[1].spec->scaling) << scaling;
+  }
+}
+
 WindowRecord record(std::int64_t length, const char* scaling, std::vector<float> nll, double speed) {
   WindowRecord out{.task = {.length = length, .scaling = scaling}, .tokens_seen = length, .tokens_per_second = speed};
   out.task.scored_end = length;

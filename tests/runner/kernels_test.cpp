@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <random>
@@ -144,6 +145,41 @@ TEST_P(EveryTarget, NormAndGateAreTheirFormulas) {
       EXPECT_NEAR(float_from_bfloat16(small[i]), out[i], std::fabs(out[i]) * 0x1p-8f + 1e-38f);
     }
   }
+}
+
+TEST_P(EveryTarget, GegluIsTheTanhFormOfGelu) {
+  const std::int64_t n = 2003;
+  auto gate = gaussian(n, 3, 9);
+  const auto up = gaussian(n, 1, 10);
+  const std::vector<float> hard = {0.0f,   -0.0f,  1e-30f,  -1e-30f, 0.75f, -0.75f, 10.0f,
+                                   -10.0f, 300.0f, -300.0f, 1e6f,    -1e6f, 1e12f,  -1e12f};
+  std::copy(hard.begin(), hard.end(), gate.begin());
+  std::vector<float> out(n);
+  std::vector<std::uint16_t> small(n);
+  GetParam()->geglu(gate.data(), up.data(), n, out.data());
+  GetParam()->geglu_bf16(gate.data(), up.data(), n, small.data());
+  for (std::int64_t i = 0; i < n; ++i) {
+    // In long double, so that 1 + tanh keeps its digits down to where both sides are 0.
+    const long double g = gate[i];
+    const long double u = std::sqrt(2.0L / 3.14159265358979323846L) * (g + 0.044715L * g * g * g);
+    const double want = static_cast<double>(g / (1.0L + std::exp(-2.0L * u)) * static_cast<long double>(up[i]));
+    const double size = std::fabs(double{gate[i]});
+    EXPECT_NEAR(out[i], want, (2e-6 + (size + size * size * size / 16) * 0x1p-21) * std::fabs(want) + 1e-24) << gate[i];
+    EXPECT_NEAR(float_from_bfloat16(small[i]), out[i], std::fabs(out[i]) * 0x1p-8f + 1e-38f);
+  }
+}
+
+TEST_P(EveryTarget, NormAndScaleMayWriteWhereTheyRead) {
+  auto x = gaussian(77, 3, 4);
+  const auto weight = gaussian(77, 1, 5);
+  std::vector<float> normed(77), scaled(77);
+  GetParam()->rms_norm(x.data(), weight.data(), 1e-6f, 77, normed.data());
+  GetParam()->scale(x.data(), 77, 25.3f, scaled.data());
+  auto y = x;
+  GetParam()->rms_norm(x.data(), weight.data(), 1e-6f, 77, x.data());
+  GetParam()->scale(y.data(), 77, 25.3f, y.data());
+  EXPECT_EQ(x, normed);
+  EXPECT_EQ(y, scaled);
 }
 
 TEST_P(EveryTarget, LogSumExpHoldsOverAVocabulary) {

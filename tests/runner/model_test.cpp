@@ -306,4 +306,135 @@ TEST_F(RunnerModel, LayersOfDifferentKindsRotateEachInTheirWay) {
   EXPECT_NE(mixed, logits({kind("none", {0, 1}, false)}));
 }
 
+// ---- Gemma 3: sliding layers, norms of heads and behind the branches
+
+const std::vector<std::string> kMixed = {"sliding_attention", "full_attention", "sliding_attention"};
+
+std::vector<float> logits_of(const Model& model, const std::vector<std::int32_t>& ids) {
+  auto decoder = Decoder::make(model, {.capacity = static_cast<std::int64_t>(ids.size())});
+  EXPECT_TRUE(decoder) << (decoder ? "" : decoder.error().line());
+  EXPECT_FALSE(decoder->feed(ids));
+  return *decoder->logits(0, decoder->last_fed());
+}
+
+class RunnerGemma : public testing::Test {
+ protected:
+  tiny::Folder folder_;
+};
+
+TEST_F(RunnerGemma, PrefillEqualsStepByStepAcrossTheWindow) {
+  tiny::write_gemma(folder_, kMixed, 20);
+  const Model model = loaded(folder_);
+  EXPECT_EQ(model.config().windows, (std::vector<std::int64_t>{20, 0, 20}));
+  const auto ids = tiny::ids(150);
+  const auto want = logits_of(model, ids);
+  auto steps = Decoder::make(model, {.capacity = 150});
+  ASSERT_TRUE(steps);
+  for (std::size_t t = 0; t < ids.size(); ++t) {
+    ASSERT_FALSE(steps->feed({ids.data() + t, 1}));
+    auto got = steps->logits(0, 1);
+    ASSERT_TRUE(got);
+    const auto row = want.begin() + static_cast<std::ptrdiff_t>(t * 256);
+    ASSERT_LT(largest_difference(*got, {row, row + 256}), 2e-4f) << "token " << t;
+  }
+}
+
+// One sliding layer: a token reaches as far as the window, and no further; a second one doubles that.
+TEST_F(RunnerGemma, ATokenReachesAsFarAsTheWindows) {
+  constexpr std::size_t kWindow = 20;
+  for (const std::size_t layers : {1u, 2u}) {
+    tiny::write_gemma(folder_, std::vector<std::string>(layers, "sliding_attention"), kWindow);
+    const Model model = loaded(folder_);
+    auto ids = tiny::ids(100);
+    const auto before = logits_of(model, ids);
+    ids[0] = (ids[0] + 1) % 256;
+    const auto after = logits_of(model, ids);
+    const std::size_t reach = layers * (kWindow - 1);
+    for (std::size_t t = 0; t < ids.size(); ++t) {
+      const auto at = static_cast<std::ptrdiff_t>(t * 256);
+      const bool same = std::equal(before.begin() + at, before.begin() + at + 256, after.begin() + at);
+      EXPECT_EQ(same, t > reach) << "token " << t << " of " << layers << " layers";
+    }
+  }
+}
+
+// A norm takes the length of what it norms away: what is left of it is the epsilon.
+TEST_F(RunnerGemma, NormedThingsMayHaveAnyLength) {
+  tiny::write_gemma(folder_, kMixed, 20);
+  const auto ids = tiny::ids(60);
+  const auto want = logits_of(loaded(folder_), ids);
+  const auto with = [&](const std::string& name, float scale) {
+    tiny::write_safetensors(folder_ / "model.safetensors", tiny::gemma_tensors({.layers = 3}), name, scale);
+    return largest_difference(logits_of(loaded(folder_), ids), want);
+  };
+  for (const char* name : {"q_proj.weight", "k_proj.weight", "o_proj.weight", "down_proj.weight"})
+    EXPECT_LT(with(name, 16.0f), 2e-3f) << name;
+  for (const char* name : {"q_norm.weight", "post_attention_layernorm.weight", "post_feedforward_layernorm.weight",
+                           "gate_proj.weight", "embed_tokens.weight"})
+    EXPECT_GT(with(name, 16.0f), 2e-2f) << name;
+}
+
+TEST_F(RunnerGemma, AScalingChangesOnlyTheLayersThatSeeAll) {
+  const auto nll = [&](const std::string& scaling) {
+    const Model model = loaded(folder_);
+    auto record = measure(
+        model, tiny::ids(200),
+        {.length = 150, .scaling = scaling, .factor = 4.0, .first_token = 0, .scored_first = 100, .scored_end = 150});
+    EXPECT_TRUE(record) << (record ? "" : record.error().line());
+    return record->nll_sum;
+  };
+  tiny::write_gemma(folder_, {"sliding_attention", "sliding_attention"}, 20);
+  EXPECT_EQ(nll("linear"), nll("none"));
+  tiny::write_gemma(folder_, kMixed, 20);
+  EXPECT_NE(nll("linear"), nll("none"));
+}
+
+TEST_F(RunnerGemma, WhatItIsNotIsRefusedByName) {
+  tiny::write_gemma(folder_, kMixed, 20);
+  const auto with = [&](const char* key, const json& value) {
+    json config = tiny::gemma_config({.layers = 3}, kMixed, 20);
+    config[key] = value;
+    tiny::write(folder_ / "config.json", config.dump());
+    return why_not(folder_);
+  };
+  EXPECT_EQ(with("sliding_window", 21), "it loads");
+  EXPECT_NE(with("sliding_window", 0).find("sliding_window"), std::string::npos);
+  EXPECT_NE(with("attn_logit_softcapping", 50.0).find("attn_logit_softcapping"), std::string::npos);
+  EXPECT_NE(with("final_logit_softcapping", 30.0).find("final_logit_softcapping"), std::string::npos);
+  EXPECT_EQ(with("final_logit_softcapping", nullptr), "it loads");
+  EXPECT_NE(with("use_bidirectional_attention", true).find("use_bidirectional_attention"), std::string::npos);
+  EXPECT_NE(with("hidden_activation", "gelu").find("gelu_pytorch_tanh"), std::string::npos);
+  EXPECT_NE(with("query_pre_attn_scalar", -4).find("query_pre_attn_scalar"), std::string::npos);
+  EXPECT_NE(with("query_pre_attn_scalar", "many").find("query_pre_attn_scalar"), std::string::npos);
+  EXPECT_NE(with("head_dim", 4).find("_proj"), std::string::npos);
+  auto tensors = tiny::gemma_tensors({.layers = 3});
+  tensors.erase("model.layers.1.self_attn.k_norm.weight");
+  tiny::write(folder_ / "config.json", tiny::gemma_config({.layers = 3}, kMixed, 20).dump());
+  tiny::write_safetensors(folder_ / "model.safetensors", tensors);
+  EXPECT_NE(why_not(folder_).find("k_norm"), std::string::npos);
+}
+
+// The token that a tokenizer wants in front takes the first one's place, and only the first one's.
+TEST_F(RunnerModel, AWindowBeginsWithTheBeginToken) {
+  const auto text = tiny::ids(300);
+  const WindowTask task{.length = 100, .scaling = "none", .first_token = 50, .scored_first = 51, .scored_end = 150};
+  auto plain = measure(loaded(folder_), text, task);
+  json tokenizer = tiny::tokenizer();
+  tokenizer["post_processor"] = {
+      {"type", "TemplateProcessing"},
+      {"single", {{{"SpecialToken", {{"id", "<s>"}, {"type_id", 0}}}}, {{"Sequence", {{"id", "A"}, {"type_id", 0}}}}}},
+      {"special_tokens", {{"<s>", {{"id", "<s>"}, {"ids", {7}}, {"tokens", {"<s>"}}}}}}};
+  tiny::write(folder_ / "tokenizer.json", tokenizer.dump());
+  const Model begins = loaded(folder_);
+  ASSERT_EQ(begins.tokenizer().begin_token(), 7);
+  auto with = measure(begins, text, task);
+  auto replaced = text;
+  replaced[50] = 7;
+  tiny::write(folder_ / "tokenizer.json", tiny::tokenizer().dump());
+  auto want = measure(loaded(folder_), replaced, task);
+  ASSERT_TRUE(plain && with && want);
+  EXPECT_EQ(with->nll, want->nll);
+  EXPECT_NE(with->nll, plain->nll);
+}
+
 }  // namespace

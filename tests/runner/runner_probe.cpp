@@ -1,6 +1,6 @@
 // What the Python tests and timings ask of the runner. Arrays pass as raw little-endian files.
 //
-//   runner_probe logits MODEL f32|bf16 IDS.i32 OUT.f32            one prefill, logits of every token
+//   runner_probe logits MODEL f32|bf16 IDS.i32 OUT.f32 [LAST]     one prefill, logits of every token or the last ones
 //   runner_probe tokens MODEL TEXT OUT.i32
 //   runner_probe dequantize TYPE BLOCKS OUT.f32                   TYPE is ggml's number
 //   runner_probe nll MODEL f32|bf16 IDS.i32 LENGTH SCALING FACTOR SCORE [THREADS]   the window at the start of the text
@@ -58,7 +58,8 @@ int logits(const std::vector<std::string>& args) {
   auto decoder = Decoder::make(*model, {.capacity = static_cast<std::int64_t>(ids.size())});
   if (!decoder) return refused(decoder.error());
   if (const auto error = decoder->feed(ids)) return refused(*error);
-  auto out = decoder->logits(0, decoder->last_fed());
+  const std::int64_t rows = args.size() > 5 ? std::stoll(args[5]) : decoder->last_fed();
+  auto out = decoder->logits(decoder->last_fed() - rows, rows);
   return out ? written(args[4], *out) : refused(out.error());
 }
 
@@ -104,7 +105,7 @@ int nll(const std::vector<std::string>& args) {
 
 int main(int argc, char** argv) {
   const std::vector<std::string> args(argv + 1, argv + argc);
-  if (args.size() == 5 && args[0] == "logits") return logits(args);
+  if ((args.size() == 5 || args.size() == 6) && args[0] == "logits") return logits(args);
   if (args.size() == 4 && args[0] == "tokens") return tokens(args);
   if (args.size() == 4 && args[0] == "dequantize") return dequantized(args);
   if (args.size() >= 8 && args[0] == "nll") return nll(args);

