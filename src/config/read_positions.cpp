@@ -1,6 +1,7 @@
 #include "config/gguf_positions.hpp"
 #include "config/mapped_file.hpp"
 #include "config/printable.hpp"
+#include "config/stated_layout.hpp"
 
 #include <ropewalk/config.hpp>
 #include <ropewalk/gguf.hpp>
@@ -69,7 +70,11 @@ Result<CheckpointPositions> read_positions(const std::string& path, const ReadOp
     if (!gguf) return gguf.error();
     return config::positions_from_gguf(*gguf, options);
   }
-  return read_config_json(text_of(*file), config::printable(file_path, 200), options);
+  Result<CheckpointPositions> positions =
+      read_config_json(text_of(*file), config::printable(file_path, 200), options);
+  if (!positions) return positions;
+  if (auto error = config::follow_stated_layout(*positions, file_path)) return *std::move(error);
+  return positions;
 }
 
 // One spec for all layers that turn: its own fingerprint, however many layers there are. Otherwise a hash of the kinds

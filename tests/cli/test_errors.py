@@ -14,7 +14,7 @@ from tool import BINARY, LLAMA, hear_signals, ok, refused, run
 def test_help_and_version_answer_with_0():
     assert ok("--version").startswith("ropewalk ")
     assert "explain" in ok("--help")
-    for verb in ("explain", "rotate", "table", "eval"):
+    for verb in ("explain", "rotate", "table", "eval", "compare", "convert"):
         page = ok(verb, "--help")
         assert "Examples" in page and "--" in page
 
@@ -31,7 +31,7 @@ def test_wrong_words_are_refused(arguments):
 
 
 def test_an_unknown_verb_is_answered_with_the_known_ones():
-    refused("exlpain", "config.json", says=("explain", "rotate", "table", "eval", "exlpain"))
+    refused("exlpain", "config.json", says=("explain", "rotate", "table", "eval", "compare", "convert", "exlpain"))
 
 
 def test_a_path_that_is_not_there(tmp_path):
