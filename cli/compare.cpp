@@ -90,6 +90,19 @@ struct KindDifference {
   bool same() const { return structure.empty() && pairs.empty(); }
 };
 
+// "0-4, 6, 12-16 (11)"
+std::string shown_layers(const std::vector<int>& layers) {
+  std::string text;
+  for (std::size_t i = 0; i < layers.size();) {
+    std::size_t last = i;
+    while (last + 1 < layers.size() && layers[last + 1] == layers[last] + 1) ++last;
+    text += fmt::format("{}{}", text.empty() ? "" : ", ", layers[i]);
+    if (last > i) text += fmt::format("-{}", layers[last]);
+    i = last + 1;
+  }
+  return layers.empty() ? "not said" : fmt::format("{} ({})", text, layers.size());
+}
+
 std::string shown_list(const std::vector<std::uint8_t>& list) {
   return list.empty() ? "all 0" : fmt::format("[{}]", fmt::join(list, ","));
 }
@@ -115,11 +128,16 @@ std::vector<StructureDifference> structure_of(const RotarySpec& a, const RotaryS
   return found;
 }
 
-// One pair's phases at a position, whatever the numerics.
+// One pair's phases at a position, whatever the numerics. A pair that a side does not have stands still there.
 Turns turns_at(const RotarySpec& spec, const Frequencies& frequencies, std::int64_t position, std::size_t pair) {
+  if (pair >= frequencies.inv_freq.size()) return 0;
   const Turns turns = spec.numerics == Numerics::kExact ? phase(position, frequencies.turns_per_token[pair])
                                                         : phase_fp32(position, frequencies.inv_freq_fp32[pair]);
   return spec.clockwise ? Turns{0} - turns : turns;
+}
+
+double amplitude_of(const RotarySpec& spec, const Frequencies& frequencies, std::size_t pair) {
+  return pair < static_cast<std::size_t>(spec.pairs()) ? frequencies.attention_factor : 1.0;
 }
 
 // |a e^(i alpha) - b e^(i beta)|: how far apart the two leave a channel pair of length 1.
@@ -138,14 +156,18 @@ KindDifference compare_kind(std::string name, const RotarySpec& a, const RotaryS
   if (fa.softmax_scale_multiplier != fb.softmax_scale_multiplier)
     result.structure.push_back({"softmax_scale_multiplier", fmt::format("{:.9g}", fa.softmax_scale_multiplier),
                                 fmt::format("{:.9g}", fb.softmax_scale_multiplier)});
+  const auto temperature = [](const RotarySpec& spec) -> std::string {
+    if (!spec.query_temperature) return "none";
+    const QueryTemperature& t = *spec.query_temperature;
+    return fmt::format("1 + {:g} ln(1 + floor((p + {}) / {}))", t.beta, t.offset, t.context);
+  };
   if (a.query_temperature != b.query_temperature)
-    result.structure.push_back(
-        {"query_temperature", a.query_temperature ? "yes" : "no", b.query_temperature ? "yes" : "no"});
-  const std::size_t pairs = std::min(fa.inv_freq.size(), fb.inv_freq.size());
+    result.structure.push_back({"query_temperature", temperature(a), temperature(b)});
+  const auto pairs = static_cast<std::size_t>(std::max(a.pairs(), b.pairs()));
   for (std::size_t j = 0; j < pairs; ++j) {
     PairDifference one{.pair = static_cast<int>(j)};
     const auto look = [&](std::int64_t position) {
-      const double apart = distance(fa.attention_factor, fb.attention_factor, turns_at(a, fa, position, j),
+      const double apart = distance(amplitude_of(a, fa, j), amplitude_of(b, fb, j), turns_at(a, fa, position, j),
                                     turns_at(b, fb, position, j));
       if (apart > tolerance && one.first < 0) one.first = position;
       if (apart > one.largest) {
@@ -153,8 +175,10 @@ KindDifference compare_kind(std::string name, const RotarySpec& a, const RotaryS
         one.largest_at = position;
       }
     };
-    const bool alike = a.numerics == b.numerics && fa.inv_freq[j] == fb.inv_freq[j] && a.clockwise == b.clockwise &&
-                       fa.attention_factor == fb.attention_factor && fa.turns_per_token == fb.turns_per_token;
+    const bool both = j < fa.inv_freq.size() && j < fb.inv_freq.size();
+    const bool alike = both && a.numerics == b.numerics && fa.inv_freq[j] == fb.inv_freq[j] &&
+                       a.clockwise == b.clockwise && fa.attention_factor == fb.attention_factor &&
+                       (a.numerics == Numerics::kFp32 || fa.turns_per_token[j] == fb.turns_per_token[j]);
     if (alike) continue;
     for (std::int64_t position = 0; position < std::min(length, kEvery); ++position) look(position);
     if (length > kEvery) look(length - 1);
@@ -258,6 +282,7 @@ void write_kind(JsonOut& json, const KindDifference& kind) {
 
 struct KindPair {
   std::string name;
+  const LayerKind *kind_a, *kind_b;
   const std::optional<RotarySpec>*a, *b;
 };
 
@@ -268,7 +293,7 @@ std::vector<KindPair> matched(const Side& a, const Side& b, const std::string& o
   const auto& kinds_a = a.positions.kinds;
   const auto& kinds_b = b.positions.kinds;
   if (kinds_a.size() == 1 && kinds_b.size() == 1 && only.empty())
-    return {{kinds_a[0].name, &a.readings[0].spec, &b.readings[0].spec}};
+    return {{kinds_a[0].name, &kinds_a[0], &kinds_b[0], &a.readings[0].spec, &b.readings[0].spec}};
   for (std::size_t i = 0; i < kinds_a.size(); ++i) {
     if (!only.empty() && kinds_a[i].name != only) continue;
     const auto other = std::find_if(kinds_b.begin(), kinds_b.end(),
@@ -276,8 +301,8 @@ std::vector<KindPair> matched(const Side& a, const Side& b, const std::string& o
     if (other == kinds_b.end())
       unmatched.push_back(kinds_a[i].name + " only in " + a.title);
     else
-      found.push_back(
-          {kinds_a[i].name, &a.readings[i].spec, &b.readings[static_cast<std::size_t>(other - kinds_b.begin())].spec});
+      found.push_back({kinds_a[i].name, &kinds_a[i], &*other, &a.readings[i].spec,
+                       &b.readings[static_cast<std::size_t>(other - kinds_b.begin())].spec});
   }
   for (const LayerKind& kind : kinds_b)
     if ((only.empty() || kind.name == only) &&
@@ -320,13 +345,19 @@ int compare(const CompareArgs& args) {
   std::vector<KindDifference> differences;
   for (const KindPair& kind : kinds)
     for (const std::int64_t length : lengths_of(args, a, b)) {
+      const auto note_layers = [&](KindDifference& one) {
+        if (kind.kind_a->layers != kind.kind_b->layers)
+          one.structure.push_back({"layers", shown_layers(kind.kind_a->layers), shown_layers(kind.kind_b->layers)});
+      };
       if (kind.a->has_value() && kind.b->has_value()) {
         differences.push_back(compare_kind(kind.name, **kind.a, **kind.b, length, args.tolerance));
+        note_layers(differences.back());
         continue;
       }
       KindDifference& one = differences.emplace_back(kind.name, length);
       if (kind.a->has_value() != kind.b->has_value())
         one.structure = {{"rotates", kind.a->has_value() ? "true" : "false", kind.b->has_value() ? "true" : "false"}};
+      note_layers(one);
     }
   const bool same = unmatched.empty() && std::all_of(differences.begin(), differences.end(),
                                                      [](const KindDifference& one) { return one.same(); });

@@ -159,13 +159,6 @@ struct Place {
   std::string option, path;
 };
 
-bool same_file(const std::string& a, const std::string& b) {
-  std::error_code error;
-  if (fs::equivalent(a, b, error)) return !fs::is_character_file(a, error);  // /dev/null may take several results
-  const fs::path left = fs::weakly_canonical(a, error), right = error ? fs::path() : fs::weakly_canonical(b, error);
-  return !error && left == right && !fs::is_character_file(left, error);
-}
-
 // Results and state are written: never over what is read, nor over each other.
 void want_files_of_their_own(const EvalArgs& args) {
   std::vector<Place> places{{"--text", args.text}};

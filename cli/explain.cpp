@@ -88,6 +88,25 @@ void write_kind(JsonOut& json, const ExplainedKind& explained) {
     json.key("axis_of_pair").begin_row();
     for (const std::uint8_t axis : spec.axis_of_pair) json.value(int{axis});
     json.end();
+    json.field("axes", spec.axes());
+    json.key("streams").begin_row();
+    for (const std::string& stream : kind.streams) json.value(stream);
+    json.end();
+    json.field("position_scale", spec.position_scale);
+    json.field("output_layout", name_of(spec.output_layout == PairLayout::kUnset ? spec.layout : spec.output_layout));
+    json.field("is_rotation", spec.is_rotation());
+    json.key("channels").begin_row();  // of every pair, in the head: first, second, first, ...
+    for (int pair = 0; pair < spec.pairs(); ++pair)
+      for (const ChannelPair both = spec.channels(pair); const int channel : {both.first, both.second})
+        json.value(channel);
+    json.end();
+    if (spec.second) {
+      json.field("second_inv_freq", frequencies.second_inv_freq);
+      json.key("second_axis_of_pair").begin_row();
+      for (const std::uint8_t axis : spec.second->axis_of_pair.empty() ? spec.axis_of_pair : spec.second->axis_of_pair)
+        json.value(int{axis});
+      json.end();
+    }
     json.key("turns_per_token").begin_row();  // in hexadecimal, 2^64 to a turn: JSON's numbers hold 53 bits
     for (const std::uint64_t turns : frequencies.turns_per_token) json.value(fmt::format("{:016x}", turns));
     json.end();
@@ -101,6 +120,10 @@ void write_json(Output& out, const CheckpointPositions& positions, const std::ve
   json.begin_object();
   json.field("model_type", positions.model_type);
   json.field("family", positions.family);
+  json.field("part", positions.part);
+  json.key("parts").begin_row();
+  for (const std::string& part : positions.parts) json.value(part);
+  json.end();
   json.field("source", positions.source);
   json.field("fingerprint", value_or_refuse(fingerprint(positions, length)));
   json.field("trained_context", positions.trained_context);
@@ -278,14 +301,15 @@ void write_pairs(Page& page, const ExplainedKind& explained, std::int64_t contex
     }
     if (skipped > 0) page.line(page.dim(fmt::format("  {:>5}", "...")));
     skipped = 0;
-    const ChannelPair channels = channels_of(spec.layout, j, pairs);
-    const std::string axis =
-        several_axes ? fmt::format("{:>4}  ", int{spec.axis_of_pair[static_cast<std::size_t>(j)]}) : std::string();
-    const std::string row =
-        fmt::format("  {:>5}  {:>11}  {}{:>13.6e}  {:>18}  {:>13}  {}", j,
-                    fmt::format("{}, {}", spec.rotary_offset + channels.first, spec.rotary_offset + channels.second),
-                    axis, at(inv_freq, j), shown_count(wavelength_tokens(at(inv_freq, j))),
-                    context > 0 ? shown_count(turns(j)) : "", shown_fate(fate(j), at(ratios, j)));
+    const ChannelPair channels = spec.channels(j);
+    const std::string axis = !several_axes ? std::string()
+                             : spec.axis_of_pair.empty()
+                                 ? fmt::format("{:>4}  ", "all")
+                                 : fmt::format("{:>4}  ", int{spec.axis_of_pair[static_cast<std::size_t>(j)]});
+    const std::string row = fmt::format("  {:>5}  {:>11}  {}{:>13.6e}  {:>18}  {:>13}  {}", j,
+                                        fmt::format("{}, {}", channels.first, channels.second), axis, at(inv_freq, j),
+                                        shown_count(wavelength_tokens(at(inv_freq, j))),
+                                        context > 0 ? shown_count(turns(j)) : "", shown_fate(fate(j), at(ratios, j)));
     const bool unfinished = context > 0 && turns(j) < 1;
     page.line(unfinished ? page.warm(row) : row);
   }
@@ -339,11 +363,13 @@ void write_kind(Page& page, const ExplainedKind& explained, const CheckpointPosi
 
 /// A checkpoint's words may hold what moves a terminal's cursor; a page shows them without.
 void make_printable(CheckpointPositions& positions) {
-  for (std::string* text : {&positions.source, &positions.model_type, &positions.family}) *text = one_line(*text);
+  for (std::string* text : {&positions.source, &positions.model_type, &positions.family, &positions.part})
+    *text = one_line(*text);
   for (LayerKind& kind : positions.kinds) kind.name = one_line(kind.name);
   for (Provenance& row : positions.provenance)
     for (std::string* text : {&row.what, &row.value, &row.from}) *text = one_line(*text);
-  for (std::vector<std::string>* list : {&positions.keys_used, &positions.keys_ignored, &positions.notes})
+  for (std::vector<std::string>* list :
+       {&positions.keys_used, &positions.keys_ignored, &positions.notes, &positions.parts})
     for (std::string& text : *list) text = one_line(text);
 }
 
@@ -358,6 +384,7 @@ void write_page(Output& out, const CheckpointPositions& positions, const std::ve
   page.line(fmt::format("  model_type  {:<34}  trained context  {}", positions.model_type,
                         tokens(positions.trained_context)));
   page.line(fmt::format("  family      {:<34}  claimed context  {}", positions.family, tokens(positions.max_context)));
+  if (!positions.part.empty()) page.line(fmt::format("  part        {}", positions.part));
   page.line(fmt::format("  fingerprint {:<34}  running length   {}", value_or_refuse(fingerprint(positions, length)),
                         length > 0 ? tokens(length) : "the trained one"));
   const std::int64_t context = positions.trained_context > 0 ? positions.trained_context : positions.max_context;
@@ -422,6 +449,7 @@ void add_explain(CLI::App& app, Work& work) {
       "Examples:\n"
       "  ropewalk explain config.json\n"
       "  ropewalk explain model.gguf --length 32k\n"
+      "  ropewalk explain qwen2-vl/ --part vision\n"
       "  ropewalk explain my-model/ --json | python3 -m json.tool\n"
       "  ropewalk explain config.json --family llama     (a model_type that is not known, of known conventions)");
   verb->callback([args, &work] { work = [args] { return explain(*args); }; });

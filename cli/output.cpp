@@ -170,6 +170,22 @@ void Output::finish() {
   temporary_.clear();
 }
 
+bool same_file(const std::string& a, const std::string& b) {
+  std::error_code error;
+  if (std::filesystem::equivalent(a, b, error))
+    return !std::filesystem::is_character_file(a, error);  // /dev/null may take several results
+  const std::filesystem::path left = std::filesystem::weakly_canonical(a, error),
+                              right = error ? std::filesystem::path() : std::filesystem::weakly_canonical(b, error);
+  return !error && left == right && !std::filesystem::is_character_file(left, error);
+}
+
+void want_file_of_its_own(const std::string& option, const std::string& path,
+                          std::initializer_list<std::string> inputs) {
+  for (const std::string& input : inputs)
+    if (!input.empty() && !path.empty() && path != "-" && same_file(path, input))
+      refuse(option, "want a file of its own, got one that is read: " + path);
+}
+
 void make_folder(const std::string& path, const std::string& option) {
   std::error_code error;
   std::filesystem::create_directories(path, error);

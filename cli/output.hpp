@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <initializer_list>
 #include <string>
 #include <string_view>
 
@@ -42,6 +43,13 @@ class Output {
 /// From here on SIGHUP, SIGINT and SIGTERM drop the temporaries of this process before it dies of them. A verb that
 /// wants to end in order installs its own handler afterwards.
 void drop_temporaries_on_signals();
+
+/// True if two paths are one regular file, or would be (a name that is not there yet). /dev/null is never the same.
+bool same_file(const std::string& a, const std::string& b);
+
+/// Refuses to write over what is read: `option` names the result's place, `inputs` the paths (empty ones are skipped).
+void want_file_of_its_own(const std::string& option, const std::string& path,
+                          std::initializer_list<std::string> inputs);
 
 /// Makes the folder if it is not there. Refuses what is no folder or may not be written.
 void make_folder(const std::string& path, const std::string& option);

@@ -13,11 +13,13 @@
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <limits>
 #include <memory>
 #include <optional>
 #include <string>
+#include <variant>
 #include <vector>
 
 namespace ropewalk::cli {
@@ -66,16 +68,17 @@ HeadsView view_of(NpyArray& array, const std::string& path, const std::string& l
   return HeadsView::bshd(data, dtype, shape[0], shape[1], shape[2], shape[3]);
 }
 
-// Positions with the shape they came in: a list is one row.
+// Positions with the shape they came in: a list is one row. Whole ones, or coordinates that need not be.
 struct Positions {
   std::vector<std::int64_t> shape;
   std::vector<std::int64_t> values;
+  std::vector<double> coordinates{};
   std::int64_t largest = -1;
 };
 
 Positions read_position_file(const std::string& path) {
   const NpyArray array = read_npy(path);
-  Positions positions{array.shape, {}, -1};
+  Positions positions{.shape = array.shape, .values = {}};
   if (array.type == NpyType::kInt64) {
     positions.values.resize(array.data.size() / 8);
     if (!positions.values.empty()) std::memcpy(positions.values.data(), array.data.data(), array.data.size());
@@ -83,8 +86,14 @@ Positions read_position_file(const std::string& path) {
     std::vector<std::int32_t> narrow(array.data.size() / 4);
     if (!narrow.empty()) std::memcpy(narrow.data(), array.data.data(), array.data.size());
     positions.values.assign(narrow.begin(), narrow.end());
+  } else if (array.type == NpyType::kFloat64) {
+    positions.coordinates.resize(array.data.size() / 8);
+    if (!positions.coordinates.empty()) std::memcpy(positions.coordinates.data(), array.data.data(), array.data.size());
+    for (const double coordinate : positions.coordinates)
+      if (!std::isfinite(coordinate)) refuse(path, "want finite coordinates, got one that is not");
+    return positions;
   } else {
-    refuse(path, fmt::format("want int64 or int32 positions, got {}", name_of(array.type)));
+    refuse(path, fmt::format("want int64, int32 or float64 positions, got {}", name_of(array.type)));
   }
   if (!positions.values.empty())
     positions.largest = *std::max_element(positions.values.begin(), positions.values.end());
@@ -96,30 +105,30 @@ Positions read_position_argument(const std::string& text, std::int64_t tokens) {
   const PositionList list = PositionList::parse(text, "--positions");
   if (list.count() != static_cast<std::uint64_t>(tokens))
     refuse("--positions", fmt::format("want {} positions, one a token of q, got {}", tokens, list.count()));
-  return {{tokens}, list.slice(0, list.count()), list.largest()};
+  return {.shape = {tokens}, .values = list.slice(0, list.count()), .largest = list.largest()};
 }
 
 // [tokens] serves every row and axis; [batch, tokens] has a row each; a spec with several axes takes [axes, tokens] and
 // [axes, batch, tokens] instead.
-PositionsView view_of(const Positions& positions, const RotarySpec& spec, const HeadsView& q) {
-  const std::vector<std::int64_t>& shape = positions.shape;
+template <class View, class Value>
+View view_of(const std::vector<Value>& values, const std::vector<std::int64_t>& shape, const RotarySpec& spec,
+             const HeadsView& q) {
   const std::int64_t axes = spec.axes();
   const bool one_row = shape.size() == 1 && shape[0] == q.tokens;
   const bool rows = axes == 1 && shape.size() == 2 && (shape[0] == q.batch || shape[0] == 1) && shape[1] == q.tokens;
   const bool streams = axes > 1 && shape.size() == 2 && shape[0] == axes && shape[1] == q.tokens;
   const bool streams_of_rows = axes > 1 && shape.size() == 3 && shape[0] == axes &&
                                (shape[1] == q.batch || shape[1] == 1) && shape[2] == q.tokens;
-  if (rows) return PositionsView::rows(positions.values, shape[0]);
-  if (streams) return PositionsView::streams(positions.values, static_cast<int>(axes));
-  PositionsView view = PositionsView::row(positions.values);
+  if (streams) return View::streams(values, static_cast<int>(axes));
+  View view = View::row(values);
   view.axes = static_cast<int>(axes);
-  if (streams_of_rows) {
-    view.batch = shape[1];
-    view.tokens = shape[2];
-    view.axis_stride = shape[1] * shape[2];
-    view.batch_stride = shape[1] == 1 ? 0 : shape[2];
+  if (rows || streams_of_rows) {
+    view.batch = shape[shape.size() - 2];
+    view.tokens = shape.back();
+    view.axis_stride = rows ? 0 : view.batch * view.tokens;
+    view.batch_stride = view.batch == 1 ? 0 : view.tokens;
   }
-  if (one_row || streams_of_rows) return view;
+  if (one_row || rows || streams_of_rows) return view;
   const std::string want = axes == 1
                                ? fmt::format("[{}] or [{}, {}] (batch, tokens)", q.tokens, q.batch, q.tokens)
                                : fmt::format("[{}], [{}, {}] (axes, tokens) or [{}, {}, {}] (axes, batch, tokens)",
@@ -153,14 +162,21 @@ int rotate(const RotateArgs& args) {
     operands.push_back(RotaryOperand::in_place(view_of(*k, args.k, args.layout, dtype_of(*k, args.k, args.dtype))));
 
   const Positions positions = read_position_argument(args.positions, q_view.tokens);
-  const PositionsView positions_view = view_of(positions, spec, q_view);
+  const bool whole = positions.coordinates.empty();
+  const auto where = whole ? std::variant<PositionsView, CoordinatesView>(
+                                 view_of<PositionsView>(positions.values, positions.shape, spec, q_view))
+                           : view_of<CoordinatesView>(positions.coordinates, positions.shape, spec, q_view);
   const std::int64_t length = length_or(args.checkpoint, running_length_of(positions.largest));
   const Rotary rotary = value_or_refuse(Rotary::make(spec, length));
   if (const double m = rotary.frequencies().attention_factor; args.inverse && !(m >= std::numeric_limits<float>::min()))
     refuse("--inverse", fmt::format("want a factor on cos and sin that can be divided out, got {:g}", m));
-  if (const std::optional<Error> wrong = rotary.check(operands, positions_view))
+  const auto check = [&](const auto& view) { return rotary.check(operands, view); };
+  if (const std::optional<Error> wrong = std::visit(check, where))
     throw Refused{in_users_words(*wrong, args), kInputWrong};
 
+  // Queries may be turned where they lie, keys too; anything else that is read stays.
+  want_file_of_its_own("--out", args.out + "/q.npy", {args.k, args.positions, args.checkpoint.path});
+  if (k) want_file_of_its_own("--out", args.out + "/k.npy", {args.q, args.positions, args.checkpoint.path});
   make_folder(args.out, "--out");
   Output q_out = Output::to_file(args.out + "/q.npy");
   std::optional<Output> k_out;
@@ -168,7 +184,7 @@ int rotate(const RotateArgs& args) {
   RotaryCall call;
   call.direction = args.inverse ? Direction::kInverse : Direction::kForward;
   call.threads = args.threads;
-  rotary.apply(operands, positions_view, call);
+  std::visit([&](const auto& view) { rotary.apply(operands, view, call); }, where);
   write_npy(q_out, q);
   if (k) write_npy(*k_out, *k);
   q_out.finish();
@@ -188,8 +204,9 @@ void add_rotate(CLI::App& app, Work& work) {
   verb->add_option("--k", args->k, "keys; may have fewer heads")->type_name("FILE.npy");
   verb->add_option(
           "--positions", args->positions,
-          "one a token: 0:128 or 5,6,9 (start:stop[:step], stop left out), or a file of int64 or int32 with shape "
-          "[tokens] or [batch, tokens]; several axes (M-RoPE): [axes, tokens] or [axes, batch, tokens]")
+          "one a token: 0:128 or 5,6,9 (start:stop[:step], stop left out), or a file of int64 or int32, or of float64 "
+          "for coordinates that need not be whole, with shape [tokens] or [batch, tokens]; several axes (M-RoPE, "
+          "images): [axes, tokens] or [axes, batch, tokens]")
       ->required()
       ->type_name("LIST|FILE.npy");
   verb->add_option("--out", args->out,
@@ -208,6 +225,8 @@ void add_rotate(CLI::App& app, Work& work) {
   verb->add_flag("--inverse", args->inverse, "undo the rotation, the attention factor included");
   verb->add_option("--threads", args->threads, "most threads to use, 0 for one a core (default 0)")->type_name("N");
   verb->footer(
+      "cos and sin are right to 1.2e-7 at positions to +-2^36; beyond, |position| 2^-65 turns come on top "
+      "(docs/precision.md).\n"
       "Examples:\n"
       "  ropewalk rotate config.json --q q.npy --k k.npy --positions 0:4096 --out turned\n"
       "  ropewalk rotate model.gguf --q q.npy --positions positions.npy --layout bhsd --dtype bf16 --out turned\n"

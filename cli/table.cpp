@@ -15,8 +15,11 @@
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
+#include <cmath>
+#include <cstring>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -32,27 +35,79 @@ struct TableArgs {
   bool no_attention_factor = false;
 };
 
+// What --positions says: a list of whole ones, kept as ranges, or the coordinates of a file.
+class TablePositions {
+ public:
+  static TablePositions read(const std::string& text) {
+    TablePositions positions;
+    if (!text.ends_with(".npy")) {
+      positions.list_ = PositionList::parse(text, "--positions");
+      return positions;
+    }
+    const NpyArray array = read_npy(text);
+    if (array.type != NpyType::kFloat64 || array.shape.size() != 1)
+      refuse(text, fmt::format("want float64 of shape [positions], got {} {}", name_of(array.type),
+                               shown_shape(array.shape)));
+    positions.coordinates_.resize(array.data.size() / 8);
+    if (positions.coordinates_.empty()) refuse(text, "want at least one coordinate, got none");
+    std::memcpy(positions.coordinates_.data(), array.data.data(), array.data.size());
+    for (const double coordinate : positions.coordinates_)
+      if (!std::isfinite(coordinate)) refuse(text, "want finite coordinates, got one that is not");
+    return positions;
+  }
+
+  std::uint64_t count() const { return list_ ? list_->count() : coordinates_.size(); }
+  std::int64_t running_length() const { return list_ ? running_length_of(list_->largest()) : 0; }
+
+  /// Calls use(view, shown) for stretches of them, first to last.
+  template <class Use>
+  void for_each_stretch(int axes, Use use) const {
+    constexpr std::uint64_t kAtOnce = 256;
+    for (std::uint64_t first = 0; first < count(); first += kAtOnce) {
+      const std::uint64_t some = std::min(kAtOnce, count() - first);
+      std::vector<std::string> shown;
+      if (list_) {
+        const std::vector<std::int64_t> whole = list_->slice(first, some);
+        for (const std::int64_t position : whole) shown.push_back(std::to_string(position));
+        PositionsView view = PositionsView::row(whole);
+        view.axes = axes;
+        use(view, shown);
+      } else {
+        const std::span<const double> part = std::span(coordinates_).subspan(first, some);
+        for (const double coordinate : part) shown.push_back(json_number(coordinate));
+        CoordinatesView view = CoordinatesView::row(part);
+        view.axes = axes;
+        use(view, shown);
+      }
+    }
+  }
+
+ private:
+  std::optional<PositionList> list_;
+  std::vector<double> coordinates_;
+};
+
 // Rows of the table, made a few at a time.
 class Rows {
  public:
   Rows(const RotarySpec& spec, const Frequencies& frequencies, double amplitude)
-      : spec_(spec), frequencies_(frequencies), amplitude_(amplitude), pairs_(frequencies.inv_freq.size()) {}
+      : spec_(spec), frequencies_(frequencies), amplitude_(amplitude), pairs_(static_cast<std::size_t>(spec.pairs())) {}
 
   std::size_t pairs() const noexcept { return pairs_; }
   const std::vector<Turns>& turns() const noexcept { return turns_; }  // [positions, pairs] of the last fill
   const std::vector<float>& cosines() const noexcept { return cos_; }
   const std::vector<float>& sines() const noexcept { return sin_; }
 
-  void fill(const std::vector<std::int64_t>& positions) {
-    turns_.resize(positions.size() * pairs_);
+  /// Every stream of a spec with several axes stands at the same position, as it does for text.
+  template <class View>
+  void fill(const View& positions) {
+    turns_.resize(static_cast<std::size_t>(positions.tokens) * pairs_);
     cos_.resize(turns_.size());
     sin_.resize(turns_.size());
-    // Every stream of a spec with several axes stands at the same position, as it does for text.
-    PositionsView view = PositionsView::row(positions);
-    view.axes = spec_.axes();
-    fill_turns(frequencies_, view, spec_.axis_of_pair, turns_.data());
+    fill_turns(spec_, frequencies_, positions, turns_.data());
     fill_cos_sin(turns_, amplitude_, cos_.data(), sin_.data());
   }
+  int axes() const noexcept { return spec_.axes(); }
 
  private:
   const RotarySpec& spec_;
@@ -63,18 +118,6 @@ class Rows {
   std::vector<float> cos_, sin_;
 };
 
-constexpr std::uint64_t kRowsAtOnce = 256;
-
-// Calls use(positions, rows) for stretches of the list, first to last.
-template <class Use>
-void for_each_stretch(const PositionList& list, Rows& rows, Use use) {
-  for (std::uint64_t first = 0; first < list.count(); first += kRowsAtOnce) {
-    const std::vector<std::int64_t> positions = list.slice(first, std::min(kRowsAtOnce, list.count() - first));
-    rows.fill(positions);
-    use(positions);
-  }
-}
-
 // One cell: JSON carries the float's value as a double to the last bit, CSV the 9 digits that give the float back.
 std::string shown_cell(const std::string& what, const Rows& rows, std::size_t cell, bool json) {
   if (what == "turns") return json_number(signed_turns(rows.turns()[cell]));
@@ -82,18 +125,20 @@ std::string shown_cell(const std::string& what, const Rows& rows, std::size_t ce
   return json ? json_number(static_cast<double>(value)) : fmt::format("{:.9g}", value);
 }
 
-void write_json_table(Output& out, const std::string& what, const PositionList& list, Rows& rows) {
+void write_json_table(Output& out, const std::string& what, const TablePositions& positions, Rows& rows) {
   out.write("{\"positions\": [");
-  for (std::uint64_t first = 0; first < list.count(); first += kRowsAtOnce) {
-    const std::vector<std::int64_t> positions = list.slice(first, std::min(kRowsAtOnce, list.count() - first));
-    out.write(fmt::format("{}{}", first == 0 ? "" : ", ", fmt::join(positions, ", ")));
-  }
+  bool first = true;
+  positions.for_each_stretch(rows.axes(), [&](const auto&, const std::vector<std::string>& shown) {
+    out.write(fmt::format("{}{}", first ? "" : ", ", fmt::join(shown, ", ")));
+    first = false;
+  });
   out.write("],\n \"" + what + "\": [");
-  bool first_row = true;
-  for_each_stretch(list, rows, [&](const std::vector<std::int64_t>& positions) {
-    for (std::size_t row = 0; row < positions.size(); ++row) {
-      out.write(first_row ? "\n  [" : ",\n  [");
-      first_row = false;
+  first = true;
+  positions.for_each_stretch(rows.axes(), [&](const auto& view, const std::vector<std::string>& shown) {
+    rows.fill(view);
+    for (std::size_t row = 0; row < shown.size(); ++row) {
+      out.write(first ? "\n  [" : ",\n  [");
+      first = false;
       for (std::size_t j = 0; j < rows.pairs(); ++j) {
         if (j > 0) out.write(", ");
         out.write(shown_cell(what, rows, row * rows.pairs() + j, true));
@@ -104,13 +149,14 @@ void write_json_table(Output& out, const std::string& what, const PositionList& 
   out.write("]}\n");
 }
 
-void write_csv_table(Output& out, const std::string& what, const PositionList& list, Rows& rows) {
+void write_csv_table(Output& out, const std::string& what, const TablePositions& positions, Rows& rows) {
   out.write("position");
   for (std::size_t j = 0; j < rows.pairs(); ++j) out.write(fmt::format(",{}[{}]", what, j));
   out.write("\n");
-  for_each_stretch(list, rows, [&](const std::vector<std::int64_t>& positions) {
-    for (std::size_t row = 0; row < positions.size(); ++row) {
-      out.write(std::to_string(positions[row]));
+  positions.for_each_stretch(rows.axes(), [&](const auto& view, const std::vector<std::string>& shown) {
+    rows.fill(view);
+    for (std::size_t row = 0; row < shown.size(); ++row) {
+      out.write(shown[row]);
       for (std::size_t j = 0; j < rows.pairs(); ++j)
         out.write("," + shown_cell(what, rows, row * rows.pairs() + j, false));
       out.write("\n");
@@ -118,10 +164,11 @@ void write_csv_table(Output& out, const std::string& what, const PositionList& l
   });
 }
 
-void write_npy_table(Output& out, const std::string& what, const PositionList& list, Rows& rows) {
+void write_npy_table(Output& out, const std::string& what, const TablePositions& positions, Rows& rows) {
   const NpyType type = what == "turns" ? NpyType::kUint64 : NpyType::kFloat32;
-  out.write(npy_header(type, {static_cast<std::int64_t>(list.count()), static_cast<std::int64_t>(rows.pairs())}));
-  for_each_stretch(list, rows, [&](const std::vector<std::int64_t>&) {
+  out.write(npy_header(type, {static_cast<std::int64_t>(positions.count()), static_cast<std::int64_t>(rows.pairs())}));
+  positions.for_each_stretch(rows.axes(), [&](const auto& view, const std::vector<std::string>&) {
+    rows.fill(view);
     const void* const cells = what == "turns" ? static_cast<const void*>(rows.turns().data())
                               : what == "cos" ? static_cast<const void*>(rows.cosines().data())
                                               : static_cast<const void*>(rows.sines().data());
@@ -129,7 +176,7 @@ void write_npy_table(Output& out, const std::string& what, const PositionList& l
   });
 }
 
-void write_frequencies(Output& out, const std::string& format, const std::optional<PositionList>& list,
+void write_frequencies(Output& out, const std::string& format, const std::optional<TablePositions>& positions,
                        const std::vector<double>& inv_freq) {
   if (format == "npy") {
     out.write(npy_header(NpyType::kFloat64, {static_cast<std::int64_t>(inv_freq.size())}));
@@ -141,9 +188,10 @@ void write_frequencies(Output& out, const std::string& format, const std::option
     JsonOut json(out);
     json.begin_object();
     json.key("positions").begin_row();
-    for (std::uint64_t first = 0; list && first < list->count(); first += kRowsAtOnce)
-      for (const std::int64_t position : list->slice(first, std::min(kRowsAtOnce, list->count() - first)))
-        json.value(position);
+    if (positions)
+      positions->for_each_stretch(1, [&](const auto& view, const std::vector<std::string>&) {
+        for (std::int64_t i = 0; i < view.tokens; ++i) json.value(view.data[i]);
+      });
     json.end();
     json.field("inv_freq", inv_freq);
     json.end();
@@ -151,35 +199,36 @@ void write_frequencies(Output& out, const std::string& format, const std::option
 }
 
 int table(const TableArgs& args) {
-  std::optional<PositionList> list;
-  if (!args.positions.empty()) list = PositionList::parse(args.positions, "--positions");
-  if (!list && args.what != "inv_freq") refuse("--positions", "want positions such as 0,5,-3 or 0:4096:64, got none");
-  const std::int64_t length = length_or(args.checkpoint, list ? running_length_of(list->largest()) : 0);
-  const CheckpointPositions positions = read_checkpoint(args.checkpoint);
-  const RotarySpec& spec = chosen_spec(positions, args.checkpoint.kind);
+  std::optional<TablePositions> positions;
+  if (!args.positions.empty()) positions = TablePositions::read(args.positions);
+  if (!positions && args.what != "inv_freq")
+    refuse("--positions", "want positions such as 0,5,-3 or 0:4096:64, got none");
+  const std::int64_t length = length_or(args.checkpoint, positions ? positions->running_length() : 0);
+  const CheckpointPositions checkpoint = read_checkpoint(args.checkpoint);
+  const RotarySpec& spec = chosen_spec(checkpoint, args.checkpoint.kind);
   const Frequencies frequencies = value_or_refuse(make_frequencies(spec, length));
 
   // Rows are made as they are written, but whoever reads the table has to hold it.
-  const double cells = list ? static_cast<double>(list->count()) * static_cast<double>(frequencies.inv_freq.size()) : 0;
+  const double cells = positions ? static_cast<double>(positions->count()) * spec.pairs() : 0;
   const double bytes = cells * (args.what == "turns" ? 8 : 4),
                free_bytes = static_cast<double>(available_memory_bytes());
   if (bytes > free_bytes)
-    refuse("--positions",
-           fmt::format("want a table that fits in memory ({} free), got {} positions x {} pairs = {}",
-                       shown_bytes(free_bytes), list->count(), frequencies.inv_freq.size(), shown_bytes(bytes)));
+    refuse("--positions", fmt::format("want a table that fits in memory ({} free), got {} positions x {} pairs = {}",
+                                      shown_bytes(free_bytes), positions->count(), spec.pairs(), shown_bytes(bytes)));
 
+  want_file_of_its_own("--out", args.out, {args.checkpoint.path, args.checkpoint.path + "/config.json"});
   Output out = Output::to(args.out);
   if (args.format == "npy" && out.is_terminal()) refuse("--out", "want a file for npy, got a terminal");
   if (args.what == "inv_freq") {
-    write_frequencies(out, args.format, list, frequencies.inv_freq);
+    write_frequencies(out, args.format, positions, frequencies.inv_freq);
   } else {
     Rows rows(spec, frequencies, args.no_attention_factor ? 1.0 : frequencies.attention_factor);
     if (args.format == "npy")
-      write_npy_table(out, args.what, *list, rows);
+      write_npy_table(out, args.what, *positions, rows);
     else if (args.format == "csv")
-      write_csv_table(out, args.what, *list, rows);
+      write_csv_table(out, args.what, *positions, rows);
     else
-      write_json_table(out, args.what, *list, rows);
+      write_json_table(out, args.what, *positions, rows);
   }
   out.finish();
   return kDone;
@@ -201,18 +250,22 @@ void add_table(CLI::App& app, Work& work) {
       ->type_name("cos|sin|inv_freq|turns");
   verb->add_option(
           "--positions", args->positions,
-          "64-bit integers and ranges start:stop[:step] (stop left out), with commas: 0,5,-3,0:4096:64. Not needed "
-          "for inv_freq")
-      ->type_name("LIST");
+          "64-bit integers and ranges start:stop[:step] (stop left out), with commas: 0,5,-3,0:4096:64; or a file of "
+          "float64 with shape [positions] for coordinates that need not be whole. Not needed for inv_freq")
+      ->type_name("LIST|FILE.npy");
   verb->add_option("--format", args->format, "npy, csv or json (default json)")
       ->check(CLI::IsMember({"npy", "csv", "json"}))
       ->type_name("npy|csv|json");
   verb->add_option("--out", args->out, "file to write (default: stdout)")->type_name("FILE");
   verb->add_flag("--no-attention-factor", args->no_attention_factor, "plain cos and sin, without the attention factor");
   verb->footer(
-      "A spec with several axes (M-RoPE) is read with every axis at the same position. The table does not hold the "
+      "cos and sin are right to 1.2e-7 at positions to +-2^36; beyond, |position| 2^-65 turns come on top "
+      "(docs/precision.md).\n"
+      "A spec with several axes (M-RoPE, images) is read with every axis at the same position. The table does not hold "
+      "the "
       "direction:\n"
-      "where explain says clockwise, the pairs turn by minus these phases.\n"
+      "where explain says clockwise, the pairs turn by minus these phases. Where the second channels have angles of\n"
+      "their own, these are the first ones'.\n"
       "Examples:\n"
       "  ropewalk table config.json --what cos --positions 0,5,1048575,-3,1099511627776\n"
       "  ropewalk table config.json --what sin --positions 0:131072 --format npy --out sin.npy\n"

@@ -16,6 +16,11 @@ void add_checkpoint_options(CLI::App& verb, CheckpointArgs& args, const std::str
       ->type_name("PATH");
   verb.add_option("--family", args.family, "follow this model family's conventions, whatever model_type says")
       ->type_name("NAME");
+  verb.add_option(
+          "--part", args.part,
+          "a part of a config.json of several: vision, audio, talker.text (default: the language model; explain "
+          "lists them)")
+      ->type_name("NAME");
   verb.add_option("--numerics", args.numerics,
                   "exact: the real-number formula; fp32: the float32 chain of transformers, for parity (default exact)")
       ->check(CLI::IsMember({"exact", "fp32"}))
@@ -38,6 +43,7 @@ CheckpointPositions read_checkpoint(const CheckpointArgs& args) {
   if (args.path.empty()) refuse("PATH", "want a config.json, a GGUF file or a folder with config.json, got no name");
   ReadOptions options;
   options.family = args.family;
+  options.part = args.part;
   options.numerics = args.numerics == "fp32" ? Numerics::kFp32 : Numerics::kExact;
   return value_or_refuse(read_positions(args.path, options));
 }

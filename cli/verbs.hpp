@@ -27,12 +27,13 @@ void add_convert(CLI::App& app, Work& work);
 struct CheckpointArgs {
   std::string path;
   std::string family;
+  std::string part;
   std::string numerics = "exact";
   std::string length;  ///< as written; empty: the verb's own default
   std::string kind;    ///< empty: the only one
 };
 
-/// Adds PATH, --family, --numerics and --length; --kind too where the verb works on one kind.
+/// Adds PATH, --family, --part, --numerics and --length; --kind too where the verb works on one kind.
 void add_checkpoint_options(CLI::App& verb, CheckpointArgs& args, const std::string& length_help, bool with_kind);
 
 /// The same for a verb that works on one kind at given positions.

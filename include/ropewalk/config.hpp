@@ -18,6 +18,9 @@ struct LayerKind {
   std::vector<int> layers;         ///< their indices, rising; empty if the config does not say how many there are
   int head_dim = 0;                ///< channels of a query or key head
   std::optional<RotarySpec> spec;  ///< nothing: this kind does not rotate
+  /// What each position stream counts, in the order in which the family's own code and positions_from_grid have them:
+  /// "time", "height", "width", "token", "image", or a name of the family's own. Empty for one stream.
+  std::vector<std::string> streams{};
 };
 
 /// Where a number of the answer came from.
@@ -33,6 +36,8 @@ struct CheckpointPositions {
   std::string source;                ///< the file that was read
   std::string model_type;            ///< config.json's model_type, GGUF's general.architecture
   std::string family;                ///< whose conventions were followed: model_type itself, or the --family given
+  std::string part;                  ///< which part of a config of several was read, "text", "vision"; empty: the whole
+  std::vector<std::string> parts;    ///< those that it has, by the names that ReadOptions::part takes
   std::int64_t trained_context = 0;  ///< tokens the weights were trained for; 0 if unknown
   std::int64_t max_context = 0;      ///< tokens the checkpoint claims (max_position_embeddings); 0 if unknown
   int layer_count = 0;               ///< 0 if unknown
@@ -44,7 +49,10 @@ struct CheckpointPositions {
 };
 
 struct ReadOptions {
-  std::string family;  ///< follow this family's conventions whatever model_type says; empty: model_type's own
+  std::string family{};  ///< follow this family's conventions whatever model_type says; empty: model_type's own
+  /// Which part of a config.json of several: "vision" reads vision_config, "talker.text" the text_config in
+  /// talker_config. Empty: the language model, or the whole.
+  std::string part{};
   Numerics numerics = Numerics::kExact;
 };
 

@@ -3,6 +3,7 @@
 #include <ropewalk/frequencies.hpp>
 #include <ropewalk/phase.hpp>
 #include <ropewalk/positions.hpp>
+#include <ropewalk/spec.hpp>
 
 #include <cstdint>
 #include <span>
@@ -19,6 +20,15 @@ namespace ropewalk {
 /// turns_out     caller-owned, [tokens, pairs], written whole
 void fill_turns(const Frequencies& frequencies, const PositionsView& positions,
                 std::span<const std::uint8_t> axis_of_pair, Turns* turns_out) noexcept;
+
+/// The same for every kind of spec, and for coordinates: the first channels' phases of its first table of frequencies.
+///
+/// spec  the one that frequencies were made from
+/// turns_out  caller-owned, [tokens, spec.pairs()], written whole
+void fill_turns(const RotarySpec& spec, const Frequencies& frequencies, const PositionsView& positions,
+                Turns* turns_out) noexcept;
+void fill_turns(const RotarySpec& spec, const Frequencies& frequencies, const CoordinatesView& positions,
+                Turns* turns_out) noexcept;
 
 /// Writes the cosine and sine of phases, computed in double and rounded to float once.
 ///

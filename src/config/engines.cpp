@@ -38,9 +38,7 @@ void vllm_dynamic_is_static(const Case& c) {
   auto* const dynamic = scaling_of<DynamicNtkOptions>(c);
   if (dynamic == nullptr || dynamic->growth == DynamicGrowth::kFullLength) return;
   dynamic->growth = DynamicGrowth::kFullLength;
-  c.departs("B-1", "one base, that of " +
-                       std::to_string(
-                           static_cast<std::int64_t>(dynamic->factor * static_cast<double>(dynamic->trained_context))) +
+  c.departs("B-1", "one base, that of " + math::shown(dynamic->factor * static_cast<double>(dynamic->trained_context)) +
                        " tokens, for prompts of every length");
 }
 
@@ -63,9 +61,12 @@ void vllm_longrope_by_configured_length(const Case& c) {
 void vllm_deepseek_mscale(const Case& c) {
   auto* const yarn = scaling_of<YarnOptions>(c);
   if (yarn == nullptr || !is_latent(c.spec) || yarn->mscale_rule == MscaleRule::kNumerator) return;
+  const YarnOptions before = *yarn;
   yarn->mscale_rule = MscaleRule::kNumerator;
   yarn->truncate = true;
   yarn->attention_factor.reset();
+  const bool both = before.mscale != 0.0 && before.mscale_all_dim != 0.0;
+  if (both && before.truncate && !before.attention_factor) return;  // the two rules agree
   c.departs("B-5", "the factor on cos and sin is gm(s, mscale or 1) / gm(s, mscale_all_dim or 0)");
 }
 
@@ -137,6 +138,13 @@ void llama_cpp_llama3(const Case& c) {
   constexpr std::int64_t kAssumed = 8192;
   auto* const llama3 = scaling_of<Llama3Options>(c);
   if (llama3 == nullptr || llama3->trained_context == kAssumed) return;
+  // A top level that says it says the same: read_positions refuses what does not.
+  const auto says_it = [](const std::vector<std::string>& keys) {
+    return std::any_of(keys.begin(), keys.end(), [](const std::string& key) {
+      return key == "original_max_position_embeddings" || key == "text_config.original_max_position_embeddings";
+    });
+  };
+  if (says_it(c.positions.keys_used) || says_it(c.positions.keys_ignored)) return;
   c.departs("B-10", "the original length is taken from the top level of config.json, 8192 if it is not there, not " +
                         std::to_string(llama3->trained_context));
   llama3->trained_context = kAssumed;

@@ -39,7 +39,8 @@ std::vector<std::string_view> words(std::string_view text) {
 
 CheckpointPositions ConfigReader::read() {
   choose_family();
-  out_.layer_count = static_cast<int>(size(kLayers, kMostLayers, row_->assumes.layers)) * row_->layer_factor;
+  out_.layer_count =
+      static_cast<int>(size(kLayers, kMostLayers, row_->assumes.layers, row_->layers_key)) * row_->layer_factor;
   out_.max_context = size(kContext, kMostTokens, row_->assumes.context);
   out_.trained_context = out_.max_context;
   if (!row_->remark.empty()) out_.notes.emplace_back(row_->remark);
@@ -61,50 +62,121 @@ CheckpointPositions ConfigReader::read() {
 
 void ConfigReader::choose_family() {
   out_.model_type = root_.text("model_type").value_or("");
-  const std::string name = options_.family.empty() ? out_.model_type : options_.family;
+  list_parts();
+  std::optional<Part> part;
+  std::string said = out_.model_type;
+  if (!options_.part.empty() && !(options_.part == "text" && find_composite(said) != nullptr)) {
+    part = enter_part();
+    if (inner_) said = config_.text("model_type").value_or("");
+    // Older files repeat the whole's type in its parts.
+    if (part && (said.empty() || (said == out_.model_type && find_composite(said) != nullptr))) said = part->family;
+    if (part && part->key.empty()) said = part->family;
+    own_defaults_ = part && part->own;
+  }
+  const std::string name = options_.family.empty() ? said : options_.family;
   if (name.empty())
-    refuse(Code::kInvalid, "model_type",
+    refuse(Code::kInvalid, config_.where("model_type"),
            "want a model_type, or --family NAME to say whose conventions it follows, got none");
   out_.family = name;
-  if (!options_.family.empty() && options_.family != out_.model_type)
+  if (!options_.family.empty() && options_.family != said)
     out_.notes.push_back("the conventions of " + name + " are followed, as asked; model_type is " +
-                         (out_.model_type.empty() ? "missing" : shown(Json(out_.model_type))));
+                         (said.empty() ? "missing" : shown(Json(said))));
   row_ = find_row(name);
   if (row_ != nullptr) {
     // A composite config read as one of its text families: the keys lie where that family's would.
-    if (!options_.family.empty() && config_.has("text_config") && !config_.has("hidden_size")) enter("text_config");
+    if (!options_.family.empty() && config_.has("text_config") && !config_.has("hidden_size")) {
+      enter("text_config");
+      out_.part = "text";
+    }
+    if (!out_.part.empty()) note_part();
     return;
   }
-  const Composite* const composite = find_composite(name);
-  if (composite == nullptr) refuse_family("model_type", name);
-  if (!root_.has("text_config")) {
-    if (!composite->flat)
-      refuse(Code::kInvalid, "text_config", "want the config of the language model of " + name + ", got none");
-    row_ = find_row(composite->text);
-    out_.family = composite->text;
-    // Fuyu's class does not hand this key on to the language model.
-    if (const auto part = config_.number("partial_rotary_factor", 0.0, "a number");
-        part && row_->fraction > 0.0 && *part != row_->fraction)
-      refuse(Code::kUnsupported, config_.where("partial_rotary_factor"),
-             "want " + shown(row_->fraction) + " or none at the top level of this family, got " + shown(*part));
-    out_.notes.push_back("the language model's positions, read from the top level; its other parts are not described");
-    return;
+  const Composite* composite = find_composite(name);
+  if (composite != nullptr && !config_.has(composite->key) && !composite->flat && read_only_part(name)) return;
+  if (composite == nullptr) refuse_family(config_.where("model_type"), name);
+  Keys whole = config_;
+  for (std::string type = name; row_ == nullptr;) {  // the part that is meant may have parts of its own
+    const std::string key(composite->key);
+    if (!config_.has(key)) return read_flat(*composite, type);
+    whole = config_;
+    enter(key);
+    own_defaults_ = composite->own;
+    if (out_.part != "text") out_.part += (out_.part.empty() ? "" : ".") + part_name(key);
+    std::string inner = config_.text("model_type").value_or(std::string(composite->text));
+    if (inner == type) inner = composite->text;
+    row_ = find_row(inner);
+    if (row_ != nullptr) break;
+    const Composite* const next = find_composite(inner);
+    if (next == nullptr) refuse_family(config_.where("model_type"), inner);
+    composite = next;
+    type = std::move(inner);
   }
-  enter("text_config");
-  own_defaults_ = composite->own;
-  const std::string text_type = config_.text("model_type").value_or(std::string(composite->text));
-  row_ = text_type == name ? find_row(composite->text) : find_row(text_type);
-  if (row_ == nullptr) refuse_family("text_config.model_type", text_type);
   out_.family = row_->name;
-  out_.notes.push_back("the positions of text_config (" + out_.family + "); the other parts are not described");
-  for (const std::string_view key :
+  note_part();
+  if (composite->key != "text_config") return;
+  for (const Part* own : parts_of(name))
+    if (own->key.empty()) return;  // what stands outside is that part's
+  for (const std::string_view outer_key :
        {"rope_theta", "rope_scaling", "rope_parameters", "head_dim", "max_position_embeddings"}) {
-    const Json* const outer = root_.peek(key);
-    if (outer == nullptr || (config_.has(key) && *config_.peek(key) == *outer)) continue;
-    if (key == "max_position_embeddings" && !config_.has(key)) continue;
-    refuse(Code::kInvalid, std::string(key),
-           "want none beside text_config, or the same as text_config." + std::string(key) + ", got " + shown(*outer));
+    const Json* const outer = whole.peek(outer_key);
+    if (outer == nullptr || row_->axial.form != AxialForm::kNone) continue;
+    if (config_.has(outer_key) && *config_.peek(outer_key) == *outer) continue;
+    if (outer_key == "max_position_embeddings" && !config_.has(outer_key)) continue;
+    refuse(Code::kInvalid, whole.where(outer_key),
+           "want none beside text_config, or the same as " + config_.where(outer_key) + ", got " + shown(*outer));
   }
+}
+
+// A file that holds one part alone of those that turn, and not the one that is meant.
+bool ConfigReader::read_only_part(const std::string& name) {
+  const Part* only = nullptr;
+  for (const Part* part : parts_of(name)) {
+    const bool there = part->key.empty() ? config_.has("rope_parameters") : config_.has(part->key);
+    if (there && only != nullptr) return false;
+    if (there) only = part;
+  }
+  if (only == nullptr || find_row(only->family) == nullptr) return false;
+  if (!only->key.empty()) {
+    enter(only->key);
+    if (const auto said = config_.text("model_type"); said && *said != name && *said != only->family)
+      refuse_family(config_.where("model_type"), *said);
+  }
+  own_defaults_ = only->own;
+  row_ = find_row(only->family);
+  out_.family = only->family;
+  out_.part = only->name;
+  note_part();
+  return true;
+}
+
+// An older file of several parts, which holds its language model's keys beside them.
+void ConfigReader::read_flat(const Composite& composite, const std::string& name) {
+  if (!composite.flat)
+    refuse(Code::kInvalid, config_.where(composite.key),
+           "want the config of the language model of " + name + ", got none");
+  row_ = find_row(composite.text);
+  out_.family = composite.text;
+  // Fuyu's class does not hand this key on to the language model.
+  if (const auto fraction = config_.number("partial_rotary_factor", 0.0, "a number");
+      fraction && row_->fraction > 0.0 && *fraction != row_->fraction)
+    refuse(Code::kUnsupported, config_.where("partial_rotary_factor"),
+           "want " + shown(row_->fraction) + " or none at the top level of this family, got " + shown(*fraction));
+  if (out_.part.empty()) out_.part = "text";
+  out_.notes.push_back("the language model's positions, read from " +
+                       (config_.path().empty() ? "the top level" : config_.path()) + other_parts());
+}
+
+void ConfigReader::note_part() {
+  out_.notes.push_back("the positions of " + (config_.path().empty() ? out_.part : config_.path()) + " (" +
+                       out_.family + ")" + other_parts());
+}
+
+// What else could be asked for.
+std::string ConfigReader::other_parts() const {
+  std::vector<std::string> others;
+  for (const std::string& name : out_.parts)
+    if (name != out_.part) others.push_back(name);
+  return others.empty() ? "" : "; --part names another: " + listed_parts(others);
 }
 
 // Keys that tell a family from another of the same name, and switches for what this version does not describe.
@@ -121,8 +193,11 @@ void ConfigReader::check_needs() {
 }
 
 void ConfigReader::enter(std::string_view key) {
-  config_ = *root_.keys(key);
-  used_.erase(std::string(key));
+  const std::string path = config_.where(key);
+  const std::optional<Keys> inner = config_.keys(key);
+  if (!inner) refuse(Code::kInvalid, path, "want an object, got none");
+  config_ = *inner;
+  used_.erase(path);
   inner_ = true;
 }
 
@@ -139,9 +214,15 @@ void ConfigReader::refuse_family(std::string path, const std::string& name) {
 
 // The first of the names that is there; two that differ are a conflict. A sub-config may leave out what its class
 // assumes, as transformers writes only the differences there. 0 if unknown.
-std::int64_t ConfigReader::size(std::span<const std::string_view> names, std::int64_t most, std::int64_t assumed) {
+std::int64_t ConfigReader::size(std::span<const std::string_view> names, std::int64_t most, std::int64_t assumed,
+                                std::string_view own) {
   std::int64_t value = 0;
   std::string from;
+  if (!own.empty()) {  // the only name that this family reads
+    value = config_.integer(own, 1, most).value_or(0);
+    if (value != 0) return value;
+    names = std::span(&own, 1);
+  }
   for (const std::string_view name : names) {
     if (value != 0 && std::find(std::begin(kWeaker), std::end(kWeaker), name) != std::end(kWeaker)) continue;
     const auto given = config_.integer(name, 1, most);

@@ -2,19 +2,37 @@
 
 #include "config/hf_reader.hpp"
 
+#include <algorithm>
 #include <utility>
 
 namespace ropewalk::config {
 namespace {
 
 constexpr std::string_view kHidden[] = {"hidden_size", "n_embd", "d_model"};
+constexpr std::string_view kProjection[] = {"projection_dim"};
 constexpr std::string_view kHeads[] = {"num_attention_heads", "n_head", "n_heads", "decoder_num_attention_heads"};
 
 }  // namespace
 
+std::int64_t ConfigReader::hidden_size() {
+  return need(size(kHidden, kMostChannels * 64, row_->assumes.hidden, row_->hidden_key),
+              row_->hidden_key.empty() ? kHidden[0] : row_->hidden_key);
+}
+
+std::int64_t ConfigReader::head_count() {
+  return need(size(kHeads, kMostChannels, row_->assumes.heads, row_->heads_key),
+              row_->heads_key.empty() ? kHeads[0] : row_->heads_key);
+}
+
+// hidden_size / num_attention_heads in the family's own words.
+std::string ConfigReader::quotient_words() const {
+  return std::string(row_->hidden_key.empty() ? "hidden_size" : row_->hidden_key) + " / " +
+         std::string(row_->heads_key.empty() ? "num_attention_heads" : row_->heads_key);
+}
+
 int ConfigReader::quotient(int times) {
-  const std::int64_t hidden = need(size(kHidden, kMostChannels * 64, row_->assumes.hidden), kHidden[0]);
-  const std::int64_t heads = need(size(kHeads, kMostChannels, row_->assumes.heads), kHeads[0]);
+  const std::int64_t hidden = hidden_size();
+  const std::int64_t heads = head_count();
   const std::int64_t head_dim = times * hidden / heads;
   if (head_dim < 1 || head_dim > kMostChannels)
     refuse(Code::kInvalid, config_.where("hidden_size"),
@@ -63,6 +81,50 @@ ConfigReader::Head ConfigReader::head(std::string_view layer_type) {
       note_head(head_dim, std::string(times == 2 ? "2 * " : "") + "hidden_size / num_attention_heads");
       return {head_dim, head_dim, 0};
     }
+    case HeadRule::kMemory: {
+      const auto part = [&](std::string_view key, std::int64_t assumed) {
+        if (const auto given = config_.integer(key, 1, kMostChannels)) return *given;
+        assume(config_.where(key), std::to_string(assumed));
+        return assumed;
+      };
+      const std::int64_t hidden = part("memory_attention_hidden_size", row_->assumes.hidden);
+      const std::int64_t rate = part("memory_attention_downsample_rate", 1);
+      const auto head_dim = static_cast<int>(hidden / (rate * part("memory_attention_num_attention_heads", 1)));
+      note_head(head_dim,
+                "memory_attention_hidden_size / (memory_attention_downsample_rate * "
+                "memory_attention_num_attention_heads)");
+      return {head_dim, head_dim, 0};
+    }
+    case HeadRule::kWhole: {
+      const auto whole = static_cast<int>(std::min(hidden_size(), kMostChannels));
+      note_head(whole, config_.where("hidden_size") + ", as it turns before it is cut into heads");
+      return {whole, whole, 0};
+    }
+    case HeadRule::kAudio: {
+      auto audio = config_.keys("audio_config");
+      const std::int64_t hidden = audio ? audio->integer("hidden_size", 1, kMostChannels).value_or(0) : 0;
+      const std::int64_t stored = config_.integer("head_dim", 1, kMostChannels).value_or(0);  // a copy of the other
+      if (hidden != 0 && stored != 0 && hidden != stored)
+        refuse(Code::kInvalid, config_.where("head_dim"),
+               "want the same as audio_config.hidden_size (" + std::to_string(hidden) + "), got " +
+                   std::to_string(stored));
+      const auto width = static_cast<int>(need(std::max(hidden, stored), "audio_config.hidden_size"));
+      note_head(width,
+                config_.where(hidden != 0 ? "audio_config.hidden_size" : "head_dim") + ", as whole hidden states turn");
+      return {width, width, 0};
+    }
+    case HeadRule::kClvp: {
+      const int head_dim = quotient(1);
+      const std::int64_t least = 32, projected = size(kProjection, kMostChannels, 768);
+      const auto width = static_cast<int>(std::max(need(projected, kProjection[0]) / (2 * head_count()), least));
+      note_head(head_dim, quotient_words());
+      note_once("rotary_dim", std::to_string(width), "projection_dim / (2 * num_attention_heads), at least 32");
+      if (width > head_dim)
+        refuse(Code::kInvalid, config_.where(kProjection[0]),
+               "want at most " + std::to_string(head_dim) + " channels that turn, got " + std::to_string(width));
+      return {head_dim, width, 0};
+    }
+    case HeadRule::kMlaByType: return latent_head_by_type(layer_type);
     case HeadRule::kKey:
     case HeadRule::kByType: break;
   }
@@ -78,7 +140,7 @@ ConfigReader::Head ConfigReader::head(std::string_view layer_type) {
     note_head(head_dim, out_.family + " family: " + std::to_string(head_dim) + " if missing");
   } else {
     head_dim = quotient(1);
-    note_head(head_dim, "hidden_size / num_attention_heads");
+    note_head(head_dim, quotient_words());
   }
   return {head_dim, head_dim, 0};
 }
@@ -104,6 +166,50 @@ ConfigReader::Head ConfigReader::latent_head() {
   if (row_->name == "longcat_flash" && config_.has("head_dim") && *config_.peek("head_dim") != rope)
     refuse(Code::kInvalid, config_.where("head_dim"),
            "want the same as qk_rope_head_dim (" + std::to_string(rope) + "), got " + shown(*config_.peek("head_dim")));
+  return {nope + rope, rope, nope};
+}
+
+// dots3.note: sliding layers have latent heads of their own, in per_layer_config or under keys that begin with swa_.
+ConfigReader::Head ConfigReader::latent_head_by_type(std::string_view layer_type) {
+  int nope = 0, rope = 0;
+  const bool sliding = layer_type == "sliding_attention";
+  const auto take = [&](Keys& keys, std::string_view key, int assumed) {
+    const auto given = keys.integer(key, 0, kMostChannels);
+    if (!given) assume(keys.where(key), std::to_string(assumed));
+    return given ? static_cast<int>(*given) : assumed;
+  };
+  if (!sliding) {
+    nope = take(config_, "qk_nope_head_dim", row_->mla[0]);
+    rope = take(config_, "qk_rope_head_dim", row_->mla[1]);
+  } else if (auto per_layer = config_.keys("per_layer_config")) {
+    for (const auto& [layer, entry] : per_layer->object().items()) {
+      auto one = per_layer->keys(layer);
+      if (!one || layer_type_at(layer) != layer_type) continue;
+      const auto width = [&](std::string_view key, int otherwise) {  // what it leaves out is the other layers'
+        return static_cast<int>(one->integer(key, 0, kMostChannels).value_or(otherwise));
+      };
+      const int all_nope = take(config_, "qk_nope_head_dim", row_->mla[0]);
+      const int all_rope = take(config_, "qk_rope_head_dim", row_->mla[1]);
+      const int one_nope = width("qk_nope_head_dim", all_nope), one_rope = width("qk_rope_head_dim", all_rope);
+      if (rope != 0 && (nope != one_nope || rope != one_rope))
+        refuse(Code::kUnsupported, per_layer->where(layer),
+               "want one width for all layers of type " + std::string(layer_type) + ", got " + shown(entry));
+      nope = one_nope, rope = one_rope;
+    }
+    if (rope == 0)
+      refuse(Code::kInvalid, config_.where("per_layer_config"),
+             "want the heads of the layers of type " + std::string(layer_type) + ", got none");
+  } else {
+    constexpr int kSlidingHead = 256, kSlidingNope = 192;
+    nope = take(config_, "swa_qk_nope_head_dim", kSlidingNope);
+    const auto whole = config_.integer("swa_head_dim", 1, kMostChannels).value_or(kSlidingHead);
+    rope = take(config_, "swa_qk_rope_head_dim", static_cast<int>(whole) - nope);
+  }
+  if (rope < 2)
+    refuse(Code::kUnsupported, config_.where("qk_rope_head_dim"),
+           "want at least 2 channels that turn, got " + std::to_string(rope));
+  out_.provenance.push_back({"head_dim[" + std::string(layer_type) + "]", std::to_string(nope + rope),
+                             "qk_nope_head_dim + qk_rope_head_dim of its layers"});
   return {nope + rope, rope, nope};
 }
 

@@ -15,7 +15,24 @@ bool is_plain(const Json* type) { return type == nullptr || *type == "default"; 
 }  // namespace
 
 void ConfigReader::add_kind(std::string name, std::vector<int> layers, int head_dim, std::optional<RotarySpec> spec) {
-  out_.kinds.push_back({std::move(name), std::move(layers), head_dim, std::move(spec)});
+  std::vector<std::string> named;
+  if (spec && spec->axes() > 1) named = streams(spec->axes());
+  out_.kinds.push_back({std::move(name), std::move(layers), head_dim, std::move(spec), std::move(named)});
+}
+
+std::vector<std::string> ConfigReader::streams(int axes) const {
+  std::vector<std::string> all;
+  std::string_view rest = row_->axial.streams;
+  if (row_->mrope == MropeForm::kDoubled)  // transformers models/hunyuan_vl: its configuration's words
+    rest = axes == 4 ? "token width height image" : "width height image";
+  else if (row_->mrope != MropeForm::kNone)
+    rest = "time height width";
+  while (!rest.empty()) {
+    const std::size_t end = std::min(rest.find(' '), rest.size());
+    all.emplace_back(rest.substr(0, end));
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  return all;
 }
 
 void ConfigReader::add_unturned(std::string name, std::vector<int> layers) {
@@ -28,14 +45,15 @@ void ConfigReader::read_kinds() {
     return add_unturned("default", all_layers());
   }
   if (!row_->rotary_word.empty()) {
-    const auto embedding = config_.text("position_embedding_type");
+    const std::string_view key = row_->rotary_key.empty() ? "position_embedding_type" : row_->rotary_key;
+    const auto embedding = config_.text(key);
     if (embedding != row_->rotary_word) {
-      out_.notes.push_back(config_.where("position_embedding_type") + " is " +
-                           (embedding ? shown(Json(*embedding)) : "missing") + ": no layer turns");
+      out_.notes.push_back(config_.where(key) + " is " + (embedding ? shown(Json(*embedding)) : "missing") +
+                           ": no layer turns");
       return add_unturned("default", all_layers());
     }
   }
-  if (nested_) return read_nested();
+  if (nested_ && row_->rule != LayerRule::kDeepseekV4) return read_nested();
   const auto flat = [&] {
     RotarySpec one = spec(rope_, nullptr, "");
     const int head_dim = one.head_dim;
@@ -47,6 +65,7 @@ void ConfigReader::read_kinds() {
       return add_kind("default", all_layers(), head_dim, std::move(one));
     }
     case LayerRule::kNested: return read_nested_from_flat();
+    case LayerRule::kDeepseekV4: return read_deepseek_v4();
     case LayerRule::kGraniteHybrid: {
       const auto embedding = config_.text("position_embedding_type");
       if (embedding != "rope") {
@@ -283,7 +302,7 @@ void ConfigReader::read_nested() {
     if (layers.empty() && !each.empty()) continue;  // no layer is of this type
     const Json& entry = rope_->object().at(label);
     // Null is a layer that does not turn where a class says so; these fill in a default, or fail.
-    if (entry.is_null() && row_->rule == LayerRule::kNested)
+    if (entry.is_null() && row_->rule == LayerRule::kNested && !row_->rests)
       refuse(Code::kUnsupported, rope_->where(label),
              "want its parameters, as transformers does not leave these layers of this family unturned, got null");
     if (entry.is_null()) {
@@ -311,6 +330,48 @@ void ConfigReader::read_nested() {
   }
   if (out_.kinds.empty())
     refuse(Code::kInvalid, rope_->path(), "want parameters for a layer type that occurs, got none");
+}
+
+// DeepSeek-V4: parameters under main and compress, or the older flat ones, which are those of compress; main is plain
+// then.
+void ConfigReader::read_deepseek_v4() {
+  const bool both = nested_ && rope_->peek("main") != nullptr && rope_->peek("compress") != nullptr;
+  if (nested_ && !both)
+    refuse(Code::kInvalid, rope_->path(), "want both main and compress among the parameters, or neither, got one");
+  for (const NestedKind& kind : row_->nested) config_.find(kind.theta_key);
+  double fraction = row_->fraction;
+  if (const auto channels = config_.integer("qk_rope_head_dim", 2, kMostChannels);
+      channels && !config_.has("partial_rotary_factor"))
+    fraction = static_cast<double>(*channels) / head("").head_dim;
+  std::vector<std::string> each = types();
+  if (each.empty()) {
+    if (const auto ratios = config_.integers("compress_ratios", 0, kMostTokens)) {
+      for (const std::int64_t ratio : *ratios) each.emplace_back(ratio == 0 ? "sliding_attention" : "compressed");
+      if (out_.layer_count > 0 && static_cast<int>(each.size()) < out_.layer_count)
+        refuse(Code::kInvalid, config_.where("compress_ratios"),
+               "want a ratio for each of the " + std::to_string(out_.layer_count) + " layers, got " +
+                   std::to_string(each.size()));
+      if (out_.layer_count > 0) each.resize(static_cast<std::size_t>(out_.layer_count));
+    } else {
+      each.assign(static_cast<std::size_t>(out_.layer_count), "compressed");
+    }
+  }
+  for (const NestedKind& kind : row_->nested) {
+    const bool is_main = &kind == row_->nested.data();
+    std::vector<int> layers;
+    for (int i = 0; i < static_cast<int>(each.size()); ++i)
+      if ((each[static_cast<std::size_t>(i)] == "sliding_attention") == is_main) layers.push_back(i);
+    if (layers.empty() && !each.empty()) continue;
+    NestedKind known = kind;
+    known.fraction = fraction;
+    std::optional<Keys> rope = both ? rope_->keys(kind.type) : is_main ? std::nullopt : rope_;
+    RotarySpec one = spec(std::move(rope), &known, std::string(kind.type));
+    // Its class writes this factor where YaRN does not say one.
+    if (auto* const yarn = std::get_if<YarnOptions>(&one.scaling); yarn && !both && !yarn->attention_factor)
+      yarn->attention_factor = 1.0;
+    const int head_dim = one.head_dim;
+    add_kind(std::string(kind.type), std::move(layers), head_dim, std::move(one));
+  }
 }
 
 // The older spelling of a nested family: a theta under its own top-level key, and rope_scaling for some of the types.

@@ -10,6 +10,7 @@ namespace {
 constexpr std::string_view kFull = "full_attention";
 constexpr std::string_view kSliding = "sliding_attention";
 constexpr std::string_view kLinear = "linear_attention";
+constexpr std::string_view kIndexed = "indexed_attention";
 constexpr std::string_view kConv = "conv";
 
 std::vector<std::string> by_index(int layers, auto&& type_of) {
@@ -93,6 +94,9 @@ std::vector<std::string> layer_types(Keys& config, const Row& row, int layers) {
       refuse(Code::kInvalid, config.where(key),
              "want a type for each of the " + std::to_string(layers) + " layers, got " + std::to_string(list->size()));
     for (std::string& type : *list) type = modern_layer_type(std::move(type));
+    // Older files of these call the layers that have an indexer full.
+    if (row.name == "qwen4_exp_text" || (row.name == "dots3_note_text" && !config.has("per_layer_config")))
+      std::replace(list->begin(), list->end(), std::string(kFull), std::string(kIndexed));
     if (row.pattern == Pattern::kEveryAndLast && !list->empty() && list->back() != row.special)
       refuse(Code::kUnsupported, config.where(key),
              "want " + std::string(row.special) + " for the last layer, which transformers would force, got " +
@@ -109,10 +113,12 @@ std::vector<std::string> layer_types(Keys& config, const Row& row, int layers) {
     case Pattern::kNone: break;
     case Pattern::kEvery: return by_index(layers, [&](int i) { return special_or_common((i + 1) % every == 0); });
     case Pattern::kEveryAndLast:
+    case Pattern::kEveryAndEnd:
       return by_index(layers, [&](int i) { return special_or_common((i + 1) % every == 0 || i + 1 == layers); });
     case Pattern::kFirstAndEvery:
       return by_index(layers, [&](int i) { return special_or_common(i == 0 || (i + 1) % every == 0); });
     case Pattern::kModulo: return by_index(layers, [&](int i) { return special_or_common(i % every == 0); });
+    case Pattern::kDots3: return by_index(layers, [](int i) { return i < 2 || i % 4 == 1 ? kIndexed : kSliding; });
     case Pattern::kUniform: return by_index(layers, [&](int) { return row.special; });
     case Pattern::kFromEnd:
       return by_index(layers, [&](int i) { return special_or_common((layers - 1 - i) % every == 0); });

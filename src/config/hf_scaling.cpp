@@ -74,11 +74,16 @@ class ScalingReader {
       context_.notes.push_back(rope_.where(key) + ": \"yarn\" in a Phi-3 config is LongRoPE");
     }
     if (type == "mrope" && several_axes) type = "default";
+    if (type == "xdrope" && row().mrope == MropeForm::kDoubled) type = "dynamic";
     for (const std::string_view known : {"default", "linear", "dynamic", "yarn", "longrope", "llama3", "proportional"})
       if (type == known) {
         provenance("scaling", type, rope_.where(key));
         return type;
       }
+    if (type == "axial" && row().axial.form != AxialForm::kNone) {
+      provenance("scaling", "default", rope_.where(key));
+      return "default";
+    }
     if (type == "axial")
       refuse(Code::kUnsupported, rope_.where(key), "want the positions of text, got those of an image (\"axial\")");
     refuse(Code::kUnsupported, rope_.where(key), std::string(kKnownTypes) + ", got " + shown(Json(type)));
@@ -91,8 +96,9 @@ class ScalingReader {
     if (row().takes == Takes::kLinearDynamic && !plain && type != "linear" && type != "dynamic")
       want = "default, linear or dynamic for this family";
     if (row().takes == Takes::kPhi3 && !plain && type != "longrope") want = "default or longrope for this family";
-    if (type == "proportional" && row().head == HeadRule::kMla) want = "another type for latent attention";
-    if (type == "proportional" && row().fraction > 0.0 && !context_.nested)
+    if (type == "proportional" && (row().head == HeadRule::kMla || row().head == HeadRule::kMlaByType))
+      want = "another type for latent attention";
+    if (type == "proportional" && row().fraction > 0.0 && (!context_.nested || row().trailing))
       want = "another type for a family that turns a part of the head";
     if (row().name == "mistral4" && plain) want = "yarn: without it transformers' own width is that of the whole head";
     if (!want.empty())

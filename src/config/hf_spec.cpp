@@ -3,6 +3,7 @@
 #include "config/hf_reader.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 namespace ropewalk::config {
@@ -94,6 +95,14 @@ int ConfigReader::rotary_width(std::optional<Keys>& rope, int width, double assu
     out_.provenance.push_back({"rotary_dim", std::to_string(dim), config_.where("rotary_dim")});
     return even(dim, width, config_.where("rotary_dim"));
   }
+  if (row_->head == HeadRule::kWhole) {  // one axis has half of the whole, said as a part of a head
+    const double head_dim = static_cast<double>(hidden_size() / head_count());
+    const auto said = rope ? rope->number_above(kKey, 0.0, "a number > 0") : std::nullopt;
+    if (said && static_cast<int>(head_dim * *said) != width / 2)
+      refuse(Code::kUnsupported, rope->where(kKey),
+             "want " + shown(width / 2 / head_dim) + ", so that two axes fill hidden_size, got " + shown(*said));
+    return even(width, width, config_.where("hidden_size"));
+  }
   Agreed fraction;
   const auto take = [&](Keys& keys, std::string_view key) {
     if (!keys.has(key)) return;
@@ -118,6 +127,7 @@ int ConfigReader::rotary_width(std::optional<Keys>& rope, int width, double assu
   } else if (!row_->fraction_key.empty()) {
     take(config_, row_->fraction_key);
   }
+  if (row_->head == HeadRule::kMlaByType) return even(width, width, config_.where("qk_rope_head_dim"));
   if (row_->head == HeadRule::kMla) {
     // Mistral 4 writes the turning part of its head; everybody else has it as a width and no fraction.
     const double whole = width + offset_of_latent_;
@@ -164,7 +174,9 @@ std::vector<std::uint8_t> ConfigReader::axes(std::optional<Keys>& rope, int pair
   }
   std::int64_t sum = 0;
   for (const std::int64_t section : sections) sum += section;
-  if (sections.size() != 3 || sum != pairs)
+  // The interleaved classes cut the time stream where sections end, and take their own for granted over any width.
+  const bool rest_is_time = !given && row_->mrope == MropeForm::kInterleaved && sum < pairs;
+  if (sections.size() != 3 || (sum != pairs && !rest_is_time))
     refuse(Code::kInvalid,
            given ? from : (rope ? rope->where("mrope_section") : config_.where("rope_scaling.mrope_section")),
            "want three numbers of pairs that add up to " + std::to_string(pairs) + ", got " +
@@ -176,6 +188,9 @@ std::vector<std::uint8_t> ConfigReader::axes(std::optional<Keys>& rope, int pair
              std::string("want ") + (*interleaved ? "false" : "true") + " or none for this family, got " +
                  (*interleaved ? "true" : "false"));
   }
+  if (rest_is_time)
+    out_.notes.push_back("the sections add up to " + std::to_string(sum) + " of " + std::to_string(pairs) +
+                         " pairs: the rest follow time");
   if (!given)
     assume(rope ? rope->where("mrope_section") : config_.where("rope_scaling.mrope_section"), shown(Json(sections)));
   note_once("axis_of_pair", shown(Json(sections)), from);
@@ -183,7 +198,8 @@ std::vector<std::uint8_t> ConfigReader::axes(std::optional<Keys>& rope, int pair
   std::vector<std::uint8_t> axis(static_cast<std::size_t>(pairs), 0);
   std::size_t pair = 0;
   switch (row_->mrope) {
-    case MropeForm::kNone: break;
+    case MropeForm::kNone:
+    case MropeForm::kDoubled: break;
     case MropeForm::kChunked:
       for (std::size_t a = 0; a < 3; ++a)
         for (std::int64_t i = 0; i < sections[a]; ++i) axis[pair++] = static_cast<std::uint8_t>(a);
@@ -219,15 +235,24 @@ RotarySpec ConfigReader::spec(std::optional<Keys> rope, const NestedKind* nested
   RotarySpec spec;
   spec.head_dim = where.head_dim;
   spec.rotary_offset = where.offset;
-  spec.theta = theta(rope, nested, layer_type);
-  spec.rotary_dim = rotary_width(rope, where.width, nested ? nested->fraction : row_->fraction, layer_type, read);
+  const bool two_bases = row_->axial.form == AxialForm::kTwoBases;
+  if (!two_bases) spec.theta = theta(rope, nested, layer_type);
   spec.layout = layout();
+  spec.rotary_dim = rotary_width(rope, where.width, nested ? nested->fraction : row_->fraction, layer_type, read);
+  if (row_->trailing) spec.rotary_offset = spec.head_dim - spec.rotary_dim;
+  if (row_->output_half && spec.layout == PairLayout::kInterleaved) spec.output_layout = PairLayout::kHalf;
   spec.scaling = read.scaling;
   spec.numerics = options_.numerics;
   spec.clockwise = row_->clockwise;
   spec.softmax_scale_multiplier = read.softmax_scale_multiplier;
   spec.query_temperature = read.query_temperature;
-  if (row_->mrope != MropeForm::kNone) {
+  if (two_bases)
+    lay_out_atoms(spec);
+  else if (row_->axial.form != AxialForm::kNone)  // Music Flamingo's fraction is that of one axis
+    lay_out(spec, row_->head == HeadRule::kAudio ? 2 * spec.rotary_dim : spec.rotary_dim);
+  if (row_->mrope == MropeForm::kDoubled) {
+    doubled_axes(rope, spec);
+  } else if (row_->mrope != MropeForm::kNone) {
     spec.axis_of_pair = axes(rope, spec.pairs());
     note_text_axes();
   }
@@ -238,6 +263,132 @@ RotarySpec ConfigReader::spec(std::optional<Keys> rope, const NestedKind* nested
     refuse(error->code, path.empty() ? error->path : path + ": " + error->path, error->message);
   }
   return spec;
+}
+
+// The axes of a tower over `width` channels.
+void ConfigReader::lay_out(RotarySpec& spec, int width) {
+  const Axial& axial = row_->axial;
+  const int axes = 1 + static_cast<int>(std::count(axial.streams.begin(), axial.streams.end(), ' '));
+  const int block = 2 * (width / axes / 2);  // channels of one axis
+  const bool one_ladder = axial.form == AxialForm::kParity || axial.form == AxialForm::kWoven;
+  const int odd = axes == 2 && width % 4 != 0 ? width : 0;
+  if (block < 2 || odd != 0)
+    refuse(Code::kUnsupported, "head_dim",
+           "want a multiple of 4 channels for " + std::to_string(axes) + " axes, got " + std::to_string(width));
+  spec.rotary_dim = one_ladder ? width : axes * block;
+  spec.frequency_dim = one_ladder ? width : block;
+  spec.position_scale = axial.scale;
+  const int rungs = block / 2;
+  const auto axis = [&](int turn) {
+    return static_cast<std::uint8_t>(axial.order.empty() ? turn : axial.order[static_cast<std::size_t>(turn)] - '0');
+  };
+  if (axial.own_blocks) spec.pair_blocks.assign(static_cast<std::size_t>(axes), rungs);
+  if (axial.tiled) spec.second.emplace();
+  for (int pair = 0; pair < spec.pairs(); ++pair) {
+    const int behind = pair / rungs, inside = pair % rungs;  // blocks before it, and its place in its own
+    switch (axial.form) {
+      case AxialForm::kNone:
+      case AxialForm::kTwoBases: break;
+      case AxialForm::kBlocks:
+        spec.axis_of_pair.push_back(axis(behind));
+        spec.rung_of_pair.push_back(axial.tiled ? 2 * inside % rungs : inside);
+        if (axial.tiled) spec.second->rung_of_pair.push_back((2 * inside + 1) % rungs);
+        break;
+      case AxialForm::kAlternate:
+        spec.axis_of_pair.push_back(axis(pair % axes));
+        spec.rung_of_pair.push_back(pair / axes);
+        break;
+      case AxialForm::kParity:
+        spec.axis_of_pair.push_back(axis(behind));
+        spec.rung_of_pair.push_back(2 * inside + behind);
+        break;
+      case AxialForm::kWoven: spec.axis_of_pair.push_back(axis(pair % axes)); break;
+    }
+  }
+  note_streams(axes);
+}
+
+// ESMFold2's atoms: x, y, z, and which molecule they belong to.
+void ConfigReader::lay_out_atoms(RotarySpec& spec) {
+  const auto part = [&](std::string_view key, double assumed) {
+    if (const auto given = config_.number_above(key, 0.0, "a number > 0")) return *given;
+    assume(config_.where(key), shown(assumed));
+    return assumed;
+  };
+  const auto pairs_of = [&](std::string_view key, std::int64_t assumed) {
+    if (const auto given = config_.integer(key, 0, spec.pairs())) return *given;
+    assume(config_.where(key), std::to_string(assumed));
+    return assumed;
+  };
+  const std::int64_t spatial = pairs_of("num_spatial_rope_pairs_per_axis", 2), uid = pairs_of("num_uid_rope_pairs", 10);
+  const double spatial_base = part("spatial_rope_base_frequency", 20.0),
+               uid_base = part("uid_rope_base_frequency", 10000.0);
+  constexpr std::uint8_t kUid = 3;
+  if (kUid * spatial + uid > spec.pairs())
+    refuse(Code::kInvalid, config_.where("num_uid_rope_pairs"),
+           "want at most " + std::to_string(spec.pairs() - kUid * spatial) + " beside three axes of " +
+               std::to_string(spatial) + ", got " + std::to_string(uid));
+  GivenFrequencies given;
+  const auto ladder = [&](double base, std::int64_t rungs, std::uint8_t axis) {
+    for (std::int64_t rung = 0; rung < rungs; ++rung) {
+      given.inv_freq.push_back(std::pow(base, -static_cast<double>(rung) / static_cast<double>(rungs)));
+      spec.axis_of_pair.push_back(axis);
+    }
+  };
+  for (std::uint8_t axis = 0; axis < kUid; ++axis) ladder(spatial_base, spatial, axis);
+  ladder(uid_base, uid, kUid);
+  given.inv_freq.resize(static_cast<std::size_t>(spec.pairs()), 0.0);
+  spec.axis_of_pair.resize(static_cast<std::size_t>(spec.pairs()), kUid);
+  spec.given = std::move(given);
+  note_once("theta", shown(spatial_base) + " and " + shown(uid_base),
+            "spatial_rope_base_frequency and uid_rope_base_frequency");
+  note_streams(kUid + 1);
+}
+
+void ConfigReader::note_streams(int axes) {
+  const Axial& axial = row_->axial;
+  std::string streams(axial.streams);
+  for (std::size_t space = 0; (space = streams.find(' ', space)) != std::string::npos; space += 2)
+    streams.replace(space, 1, ", ");
+  note_once("axis_of_pair", std::to_string(axes) + " axes", out_.family + " family: " + streams);
+  const std::string note = "several position axes, in this order: " + streams +
+                           (axial.coordinates ? "; coordinates that need not be whole" : "");
+  if (std::find(out_.notes.begin(), out_.notes.end(), note) == out_.notes.end()) out_.notes.push_back(note);
+}
+
+// HunyuanVL: twice a section's channels follow an axis, over the head as it stands, whose halves pair.
+void ConfigReader::doubled_axes(std::optional<Keys>& rope, RotarySpec& spec) {
+  std::optional<std::vector<std::int64_t>> sections;
+  std::string from;
+  for (const std::string_view key : {"mrope_section", "xdrope_section"}) {
+    if (!rope || !rope->has(key)) continue;
+    auto given = rope->integers(key, 0, kMostChannels);
+    if (sections && *sections != *given)
+      refuse(Code::kInvalid, rope->where(key), "want the same as " + from + ", got " + shown(Json(*given)));
+    sections = std::move(given);
+    from = rope->where(key);
+  }
+  if (!sections)
+    refuse(Code::kInvalid, (rope ? rope->path() : config_.where("rope_parameters")) + ".mrope_section",
+           "want the number of pairs of each axis, got none");
+  constexpr std::size_t kMostAxes = 4;
+  std::int64_t sum = 0;
+  for (const std::int64_t section : *sections) sum += section;
+  if (sum != spec.pairs() || sections->size() > kMostAxes)
+    refuse(Code::kInvalid, from,
+           "want at most four numbers of pairs that add up to " + std::to_string(spec.pairs()) + ", got " +
+               shown(Json(*sections)));
+  std::vector<std::uint8_t> axis_of_channel;
+  for (std::size_t axis = 0; axis < sections->size(); ++axis)
+    axis_of_channel.insert(axis_of_channel.end(), 2 * static_cast<std::size_t>((*sections)[axis]),
+                           static_cast<std::uint8_t>(axis));
+  const auto half = axis_of_channel.begin() + spec.pairs();
+  spec.axis_of_pair.assign(axis_of_channel.begin(), half);
+  SecondAngle second;
+  second.axis_of_pair.assign(half, axis_of_channel.end());
+  if (second.axis_of_pair != spec.axis_of_pair) spec.second = std::move(second);
+  note_once("axis_of_pair", shown(Json(*sections)), from);
+  note_text_axes();
 }
 
 void ConfigReader::note_text_axes() {

@@ -1,4 +1,5 @@
 #include "config/gguf_positions.hpp"
+#include "config/hf_weights.hpp"
 #include "config/mapped_file.hpp"
 #include "config/printable.hpp"
 #include "config/stated_layout.hpp"
@@ -66,14 +67,18 @@ Result<CheckpointPositions> read_positions(const std::string& path, const ReadOp
   const Result<config::MappedFile> file = config::MappedFile::open(file_path);
   if (!file) return file.error();
   if (text_of(*file).substr(0, 4) == "GGUF") {
+    if (!options.part.empty())
+      return Error{Code::kUnsupported, "part",
+                   "want none for a GGUF file, which holds one model, got " + config::printable(options.part, 60)};
     const Result<GgufFile> gguf = GgufFile::open(file_path);
     if (!gguf) return gguf.error();
     return config::positions_from_gguf(*gguf, options);
   }
-  Result<CheckpointPositions> positions =
-      read_config_json(text_of(*file), config::printable(file_path, 200), options);
+  Result<CheckpointPositions> positions = read_config_json(text_of(*file), config::printable(file_path, 200), options);
   if (!positions) return positions;
-  if (auto error = config::follow_stated_layout(*positions, file_path)) return *std::move(error);
+  if (auto error = config::read_learned(*positions, file_path)) return *std::move(error);
+  if (options.part.empty())  // convert moves the language model's rows
+    if (auto error = config::follow_stated_layout(*positions, file_path)) return *std::move(error);
   return positions;
 }
 

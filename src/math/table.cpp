@@ -3,6 +3,8 @@
 #include <cstddef>
 #include <numbers>
 
+#include "math/token_turns.hpp"
+
 namespace ropewalk {
 namespace {
 
@@ -61,6 +63,27 @@ void fill_turns(const Frequencies& frequencies, const PositionsView& positions,
           exact ? phase(position, frequencies.turns_per_token[j]) : phase_fp32(position, frequencies.inv_freq_fp32[j]);
     }
   }
+}
+
+namespace {
+
+template <class View>
+void fill_rows(const RotarySpec& spec, const Frequencies& frequencies, const View& positions, Turns* out) noexcept {
+  const math::TokenTurns<View> turns(spec, frequencies, positions);
+  for (std::int64_t token = 0; token < positions.tokens; ++token, out += spec.pairs())
+    turns.fill(0, token, 0, 0, spec.pairs(), out);
+}
+
+}  // namespace
+
+void fill_turns(const RotarySpec& spec, const Frequencies& frequencies, const PositionsView& positions,
+                Turns* turns_out) noexcept {
+  fill_rows(spec, frequencies, positions, turns_out);
+}
+
+void fill_turns(const RotarySpec& spec, const Frequencies& frequencies, const CoordinatesView& positions,
+                Turns* turns_out) noexcept {
+  fill_rows(spec, frequencies, positions, turns_out);
 }
 
 void fill_cos_sin(std::span<const Turns> turns, double amplitude, float* cos_out, float* sin_out) noexcept {

@@ -123,6 +123,28 @@ def test_kinds_are_matched_by_name(config):
     assert compared(a, config(LLAMA, "c.json"))["unmatched"]
 
 
+def test_the_layers_of_a_kind_count(config):
+    smollm3 = {"model_type": "smollm3", "hidden_size": 256, "num_attention_heads": 4, "num_hidden_layers": 8,
+               "max_position_embeddings": 8192, "rope_theta": 1e4, "no_rope_layer_interval": 4}
+    a, b = config(smollm3, "a.json"), config(smollm3 | {"no_rope_layer_interval": 2}, "b.json")
+    layers = {kind["name"]: [one for one in kind["structure"] if one["what"] == "layers"] for kind in compared(a, b)["kinds"]}
+    assert layers["default"] == [{"what": "layers", "a": "0-2, 4-6 (6)", "b": "0, 2, 4, 6 (4)"}]
+    assert layers["nope"] == [{"what": "layers", "a": "3, 7 (2)", "b": "1, 3, 5, 7 (4)"}]
+
+
+def test_pairs_that_one_side_does_not_have_stand_still_there(config):
+    neox = {"model_type": "gpt_neox", "hidden_size": 256, "num_attention_heads": 4, "num_hidden_layers": 2,
+            "max_position_embeddings": 2048, "rotary_pct": 0.25}
+    kind = compared(config(neox, "a.json"), config(neox | {"rotary_pct": 0.5}, "b.json"))["kinds"][0]
+    assert set(range(8, 16)) <= {one["pair"] for one in kind["pairs"]}
+
+
+def test_what_the_top_level_says_is_no_departure_of_llama_cpp(config):
+    said = LLAMA | {"rope_scaling": SCALED["llama3"]["rope_scaling"] | {"original_max_position_embeddings": 4096},
+                    "original_max_position_embeddings": 4096, "max_position_embeddings": 32768}
+    assert compared(config(said), "--as", "llama.cpp")["same"]
+
+
 def test_check_is_an_exit_code(config):
     a, b = config(LLAMA, "a.json"), config(LLAMA | {"rope_theta": 10000.0}, "b.json")
     assert run("compare", a, b).returncode == 0

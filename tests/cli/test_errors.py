@@ -113,3 +113,16 @@ def test_a_file_beyond_its_limit_is_refused_and_not_left(config, tmp_path):
                preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16)))
     assert done.returncode == 2 and "cos.json" in done.stderr
     assert list(folder.iterdir()) == []
+
+
+def test_nothing_is_written_over_what_is_read(config, tmp_path):
+    import numpy as np
+
+    path = config(LLAMA)
+    np.save(tmp_path / "q.npy", np.ones((1, 4, 1, 64), np.float32))
+    before = path.read_bytes(), (tmp_path / "q.npy").read_bytes()
+    np.save(tmp_path / "other.npy", np.ones((1, 4, 1, 64), np.float32))
+    refused("rotate", path, "--q", tmp_path / "other.npy", "--k", tmp_path / "q.npy", "--positions", "0:4", "--out", tmp_path,
+            says="of its own")
+    refused("table", path, "--what", "cos", "--positions", "0:4", "--out", path, says="of its own")
+    assert before == (path.read_bytes(), (tmp_path / "q.npy").read_bytes())

@@ -218,8 +218,13 @@ def test_wrong_shapes_are_refused(config, tmp_path):
     for shape in ((3, TOKENS), (BATCH, TOKENS + 1), (TOKENS + 1,), (1, BATCH, TOKENS), ()):
         np.save(tmp_path / "p.npy", np.zeros(shape, np.int64))
         attempt(config, tmp_path, good, tmp_path / "p.npy", says=("--positions", "want the shape"))
-    np.save(tmp_path / "p.npy", np.zeros(TOKENS))
-    attempt(config, tmp_path, good, tmp_path / "p.npy", says=("p.npy", "int64", "float64"))
+    np.save(tmp_path / "p.npy", np.zeros(TOKENS, np.float32))
+    attempt(config, tmp_path, good, tmp_path / "p.npy", says=("p.npy", "int64", "float64", "float32"))
+    for wild in (np.nan, np.inf):
+        np.save(tmp_path / "p.npy", np.full(TOKENS, wild))
+        attempt(config, tmp_path, good, tmp_path / "p.npy", says=("p.npy", "finite"))
+    np.save(tmp_path / "p.npy", np.zeros((3, TOKENS)))
+    attempt(config, tmp_path, good, tmp_path / "p.npy", says=("--positions", "want the shape"))
 
 
 def test_wrong_dtypes_are_refused(config, tmp_path):

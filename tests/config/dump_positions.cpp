@@ -1,5 +1,6 @@
-// Reads one request a line, {"path": FILE} or {"config": {...}}, with "length", "numerics" ("exact", "fp32") and
-// "family" if wanted, and prints one answer a line: what the checkpoint's positions are, or why there is no answer.
+// Reads one request a line, {"path": FILE} or {"config": {...}}, with "length", "numerics" ("exact", "fp32"),
+// "family" and "part" if wanted, and prints one answer a line: what the checkpoint's positions are, or why there is no
+// answer.
 
 #include <ropewalk/config.hpp>
 #include <ropewalk/frequencies.hpp>
@@ -43,6 +44,7 @@ Json kind_json(const ropewalk::LayerKind& kind, std::int64_t length) {
 Json answer(const Json& request) {
   ropewalk::ReadOptions options;
   options.family = request.value("family", "");
+  options.part = request.value("part", "");
   if (request.value("numerics", "exact") == "fp32") options.numerics = ropewalk::Numerics::kFp32;
   const std::int64_t length = request.value("length", std::int64_t{0});
   const auto positions = request.contains("path")
@@ -55,6 +57,8 @@ Json answer(const Json& request) {
   Json out = {{"ok", true},
               {"model_type", positions->model_type},
               {"family", positions->family},
+              {"part", positions->part},
+              {"parts", positions->parts},
               {"layer_count", positions->layer_count},
               {"kinds", kinds},
               {"keys", {{"used", positions->keys_used}, {"ignored", positions->keys_ignored}}},

@@ -153,10 +153,9 @@ TEST(WrongTypes, AreRefusedByName) {
        "'original_max_position_embeddings':4096,'truncate':false}}",
        "rope_parameters.full_attention.truncate: want true or none for a layer type: transformers does not look there, "
        "other engines do, got false"},
-      {"'model_type':'deepseek_v4'",
-       "model_type: want a family that this version describes, got \"deepseek_v4\": turns values too and turns the "
-       "attention "
-       "output back, and compressed keys take the position of their window"},
+      {"'model_type':'smallthinker'",
+       "model_type: want a family that this version describes, got \"smallthinker\": its rope_layout was not read in "
+       "its own code"},
       {"'model_type':'lama'",
        "model_type: want a known model type (nearest: llama, bamba, jamba), or --family NAME to say whose conventions "
        "it "

@@ -101,4 +101,32 @@ TEST(Hostile, MutationsNeverCrash) {
   }
 }
 
+// The same of parts inside parts, of axes, and of the keys that single towers have.
+TEST(Hostile, MutatedPartsNeverCrash) {
+  const std::string config = json_of(
+      "'model_type':'qwen2_5_omni','thinker_config':{'model_type':'qwen2_5_omni_thinker','text_config':{'hidden_size':"
+      "1792,'num_attention_heads':14},'vision_config':{'depth':2,'hidden_size':64,'num_heads':4}},'atom_encoder':{"
+      "'num_uid_rope_pairs':2},'rope_parameters':{'rope_type':'axial','mrope_section':[1,1,1,1]},'per_layer_config':{'"
+      "0'"
+      ":{'qk_rope_head_dim':4}},'projection_dim':64,'hidden_size':64,'num_attention_heads':4,'audio_config':{"
+      "'hidden_size':20}");
+  std::mt19937 random(20261123);
+  constexpr const char* kFamilies[] = {
+      "pixtral",     "dots3_note_text",    "hunyuan_vl_text",       "clvp_encoder",  "sam2_video",
+      "deepseek_v4", "musicflamingo_time", "esmfold2_atom_encoder", "efficientloftr"};
+  for (int i = 0; i < 4000; ++i) {
+    std::string broken = config;
+    for (int k = 0; k < 3; ++k) {
+      const std::size_t from = random() % broken.size(), to = random() % broken.size();
+      if (random() % 2 == 0)
+        broken.insert(to, broken.substr(from, random() % 20));
+      else
+        broken[to] = "\"{}[],019-e"[random() % 11];
+    }
+    for (const char* const part : {"", "thinker", "thinker.vision", "thinker.text", "atom_encoder", "."})
+      (void)read_config_json(broken, "config.json", {.part = part});
+    (void)read_config_json(broken, "config.json", {.family = kFamilies[random() % std::size(kFamilies)]});
+  }
+}
+
 }  // namespace

@@ -62,6 +62,7 @@ ASKED = ("default", "linear", "dynamic", "yarn", "llama3")
 # None`, ...), as far as a config says it. Everything else turns everywhere.
 LAYERS = {
     "afmoe": lambda c, i: c.layer_types[i] == "sliding_attention",
+    "beam": lambda c, i: c.layer_types[i] == "sliding_attention",
     "cohere2": lambda c, i: c.layer_types[i] == "sliding_attention",
     "cohere2_moe": lambda c, i: c.layer_types[i] == "sliding_attention" or (
         c.mlp_layer_types[i] == "dense" and c.prefix_dense_sliding_window_pattern == 1),
@@ -69,6 +70,7 @@ LAYERS = {
     "exaone_moe": lambda c, i: c.sliding_window is None or c.layer_types[i] == "sliding_attention",
     "kolibri1": lambda c, i: c.sliding_window is None or c.layer_types[i] == "sliding_attention",
     "flint": lambda c, i: c.layer_types[i] == "sliding_attention",
+    "qwen4_exp_text": lambda c, i: c.layer_types[i] == "indexed_attention",
     "smollm3": lambda c, i: bool(c.no_rope_layers[i]),
     "llama4_text": lambda c, i: bool(c.no_rope_layers[i]),
     "muse_glimmer_text": lambda c, i: c.layer_rope_theta[i] != 0,
@@ -93,10 +95,39 @@ LAYERS = {
 ELSEWHERE = (
     "RefinedWeb", "RefinedWebModel", "Yi", "baichuan", "bailing_moe", "bailing_moe_linear", "bailing_moe_v2", "chatglm",
     "codeshell", "exaone", "falcon_ocr", "falcon_perception", "gpt_refact", "grok-1", "internlm2", "jais", "kimi_k2",
-    "kimi_vl", "llada2_moe", "minimax_m1", "minimax_text_01", "mistral_large_3", "moondream1", "moondream3", "neobert",
+    "kimi_vl", "llada2_moe", "minimax_m1", "minimax_text_01", "mistral_large_3", "moondream1", "moondream3", "moonvit",
+    "neobert",
     "openelm", "orion", "plamo", "plamo2", "plamo3", "plm", "qwen", "smallthinker", "telechat3", "xverse",
 )
+MODULE_RULE = ("the classes of torch.nn.Module in models/*/modeling_*.py whose name says Rotary, RoPE or Rope and that "
+               "make angles themselves")
 REASONED = "want a family that this version describes"
+# Parts of configs whose own classes have no model type: ReadOptions::part names them.
+NAMELESS = ("esmfold2_atom_encoder", "evolla_protein_encoder", "musicflamingo_time", "qwen3_omni_moe_code2wav",
+            "qwen3_omni_moe_talker", "vjepa2_predictor")
+# Several axes of a picture, angles that are no rotation, or a module of its own: test_rotary_modules.py compares these.
+BY_MODULE = re.compile(
+    r"_vision(_encoder|_model)?$|^(clvp_encoder|cohere_compass_text|deepseek_v4|dinov3_vit|dots3_note_text|"
+    r"dots3_note_audio_encoder|edgetam_video|efficientloftr|eomt_dinov3|gemma4_vision|hunyuan_vl_text|mistral_large4_text|neomme|pixtral|qwen2_5_omni_dit|"
+    r"sam2_video|sam3_tracker_video|sam3_vit_model|sapiens2|seamless_m4t|vjepa2|wav2vec2-bert|wav2vec2-conformer)$")
+# Composites of composites.
+NESTED = ("colmodernvbert", "colpali", "colqwen2", "pi0", "qwen2_5_omni", "qwen3_omni_moe", "sam3", "sam3_lite_text",
+          "sam3_tracker")
+# What a class insists on.
+WHOLE = {name: {"text_config": {"hidden_size_per_layer_input": 0, "vocab_size_per_layer_input": 0}} for name in (
+    "gemma4_assistant", "gemma4_unified_assistant")}
+# Whose defaults make no module.
+INCOMPLETE = ("cohere_compass_text", "hunyuan_vl_text")
+# The part that a composite means where it is not text_config.
+MEANT = {
+    "blt": "decoder_config", "chmv2": "backbone_config", "colmodernvbert": "vlm_config", "colpali": "vlm_config",
+    "colqwen2": "vlm_config", "deepseek_ocr2_vision": "encoder_config", "dia": "decoder_config",
+    "esmfold2": "esmc_config", "lasr_ctc": "encoder_config", "nemotron3_5_transcribe_audio": "asr_config",
+    "nemotron3_diarization": "audio_config", "pi0": "vlm_config", "qwen2_5_omni": "thinker_config",
+    "qwen2_5_omni_token2wav": "dit_config", "qwen3_omni_moe": "thinker_config", "sam3": "vision_config",
+    "sam3_lite_text": "vision_config", "sam3_tracker": "vision_config", "sam3_video": "tracker_config",
+    "sam3_vision_model": "backbone_config", "t5gemma": "decoder", "t5gemma2": "decoder",
+}
 
 
 def ask(requests):
@@ -244,8 +275,13 @@ def oracle_of(config):
 
 
 def text_config(config):
-    """The config of the language model of a composite."""
-    return getattr(config, "text_config", None) if not hasattr(config, "rope_parameters") else None
+    """The config of the part that a composite means, its language model mostly."""
+    key = MEANT.get(config.model_type)
+    if key is None and hasattr(config, "rope_parameters") and config.model_type != "musicflamingo":
+        return None
+    inner = getattr(config, key or "text_config", None)
+    deeper = None if inner is None or not key else text_config(inner)
+    return inner if deeper is None else deeper
 
 
 def older_spelling(data):
@@ -630,7 +666,7 @@ def survey():
     defaults, texts = {}, {}
     for mt in CONFIG_MAPPING_NAMES:
         try:
-            config = CONFIG_MAPPING[mt]()
+            config = CONFIG_MAPPING[mt](**copy.deepcopy(WHOLE.get(mt, {})))
             defaults[mt] = as_json(config)
             inner = text_config(config)
             if inner is not None and hasattr(inner, "model_type"):
@@ -643,6 +679,9 @@ def survey():
     cases, composites = [], []
     for mt, answer in first.items():
         row = rows.get(mt)
+        if row is None and defaults[mt]["model_type"] in rows:  # another name of the same config class
+            outcome[mt] = ("agrees", f"as {defaults[mt]['model_type']}")
+            continue
         if row is None:
             if answer["ok"]:
                 failures.append(f"{mt}: answered without a row")
@@ -650,7 +689,7 @@ def survey():
             continue
         if not row["rotates"]:
             source = inspect.getsource(modeling(CONFIG_MAPPING[mt]()))
-            if re.search(r"(?<!Vision)RotaryEmbedding\(", source):
+            if mt not in texts and re.search(r"(?<!Vision)RotaryEmbedding\(", source):
                 failures.append(f"{mt}: said not to turn, but its model makes a rotary module")
             outcome[mt] = ("does not turn", "")
             if not answer["ok"] or any(k["inv_freq"] for k in answer["kinds"]):
@@ -658,6 +697,11 @@ def survey():
             continue
         if mt in texts:
             composites.append(mt)
+            continue
+        if BY_MODULE.search(mt):
+            outcome[mt] = ("agrees", "see the modules below")
+            if not answer["ok"] and mt not in INCOMPLETE:
+                failures.append(f"{mt}: {answer}")
             continue
         cases += collect(mt)
     answers = ask([c[2] for c in cases])
@@ -685,7 +729,10 @@ def survey():
     # A composite answers for its language model: the same kinds as that config alone.
     # What it leaves out of text_config is what that class assumes.
     for mt in composites:
-        bare = {"model_type": mt, "text_config": {"model_type": texts[mt].model_type}}
+        key = MEANT.get(mt, "text_config")
+        if BY_MODULE.search(texts[mt].model_type) or getattr(CONFIG_MAPPING[mt], "model_type", mt) in NESTED:
+            continue
+        bare = {"model_type": mt, key: {"model_type": texts[mt].model_type}}
         try:
             inner = text_config(CONFIG_MAPPING[mt].from_dict(copy.deepcopy(bare)))
             case = (inner.model_type, "", {"config": bare}, oracle_of(inner), None)
@@ -695,7 +742,7 @@ def survey():
         if answer["ok"]:
             failures += [f"{mt} bare: {p}" for p in differences(case, answer)]
     alone = ask([{"config": as_json(texts[mt])} for mt in composites])
-    saved = ask([{"config": as_json(CONFIG_MAPPING[mt](), diff=True)} for mt in composites])
+    saved = ask([{"config": as_json(CONFIG_MAPPING[mt](**copy.deepcopy(WHOLE.get(mt, {}))), diff=True)} for mt in composites])
     for mt, inner, short in zip(composites, alone, saved):
         whole = first[mt]
         text = texts[mt].model_type
@@ -747,7 +794,7 @@ def test_published_model_types_outside_transformers_are_known_by_name():
     assert not set(ELSEWHERE) & set(CONFIG_MAPPING_NAMES)
     for mt, (reply,) in {mt: ask([{"config": {"model_type": mt}}]) for mt in ELSEWHERE}.items():
         assert mt in rows or REASONED in reply["error"], (mt, reply)
-    assert rows - set(CONFIG_MAPPING_NAMES) <= set(ELSEWHERE)
+    assert rows - set(CONFIG_MAPPING_NAMES) <= set(ELSEWHERE) | set(NAMELESS)
 
 
 def test_most_pair_layouts_are_proved_by_the_model_s_own_function(surveyed):
@@ -757,7 +804,32 @@ def test_most_pair_layouts_are_proved_by_the_model_s_own_function(surveyed):
     assert len(proved) >= 0.9 * len(agreeing), sorted(UNTRIED)
 
 
+def parts_that_turn():
+    """{model type: [(part, family)]} of every default config of several parts, where any but the language model turns."""
+    whole = {}
+    for mt in CONFIG_MAPPING_NAMES:
+        try:
+            whole[mt] = as_json(CONFIG_MAPPING[mt](**copy.deepcopy(WHOLE.get(mt, {}))))
+        except Exception:
+            continue
+    def names(data, prefix=""):
+        for key, value in data.items():
+            if isinstance(value, dict) and (key.endswith("_config") or "model_type" in value):
+                yield prefix + key.removesuffix("_config")
+                yield from names(value, prefix + key.removesuffix("_config") + ".")
+
+    own = {"musicflamingo": ["time"], "vjepa2": ["predictor"]}
+    asked = [(mt, part) for mt, data in whole.items() for part in [*own.get(mt, ()), *names(data)]]
+    found = {}
+    for (mt, part), answer in zip(asked, ask([{"config": whole[mt], "part": part} for mt, part in asked])):
+        if answer["ok"] and any(k["inv_freq"] for k in answer["kinds"]) and answer["part"] == part:
+            found.setdefault(mt, []).append((part, answer["family"]))
+    return {mt: parts for mt, parts in found.items() if any(not part.endswith("text") for part, _ in parts)}
+
+
 def write_table(path):
+    from test_rotary_modules import rows_of_modules
+
     outcome, failures, _ = survey()
     rows = {f["name"]: f for f in families()}
     count = {s: sum(1 for v in outcome.values() if v[0] == s) for s in ("agrees", "does not turn", "refused")}
@@ -769,17 +841,34 @@ def write_table(path):
     for mt in sorted(outcome):
         status, remark = outcome[mt]
         if status == "agrees":
-            out.append(f"| {mt} | {rows[mt]['pair_layout']} | {remark} |")
+            row = rows.get(mt) or rows[remark.removeprefix("as ")]
+            out.append(f"| {mt} | {row['pair_layout']} | {remark} |")
+    out += ["", "Parts of configs that turn beside the language model, as `--part` names them, and the family that each is "
+            "read as:", "", "| model type | parts |", "|---|---|"]
+    out += [f"| {mt} | {', '.join(f'{part} ({family})' for part, family in parts)} |"
+            for mt, parts in sorted(parts_that_turn().items())]
+    modules = list(rows_of_modules())
+    out += ["", "## Rotary modules", "",
+            f"All {len(modules)} of transformers {transformers.__version__}: {MODULE_RULE}. Each agrees in "
+            "`fp32` and `exact` numerics, at positions to 131 071, in its frequencies and in vectors turned by its model's "
+            "own function, as far as tests/python/test_rotary_modules.py says.", "",
+            "| module | model types | agrees for | refused |", "|---|---|---|---|"]
+    out += [f"| {name} | {', '.join(types)} | {', '.join(scalings)} | {', '.join(refused)} |"
+            for name, types, scalings, refused in modules]
     out += ["", "Model types that transformers does not have:", "", "| model type | pairs | read in |", "|---|---|---|"]
     out += [f"| {n} | {f['pair_layout'] if f['rotates'] else 'none turn'} | {f['source']} |"
-            for n, f in sorted(rows.items()) if n not in outcome]
+            for n, f in sorted(rows.items()) if n not in outcome and n not in NAMELESS]
     elsewhere = dict(zip(ELSEWHERE, (r.get("error", "") for r in ask([{"config": {"model_type": n}} for n in ELSEWHERE]))))
     reasons = {n: error for n, error in ({n: v[1] for n, v in outcome.items()} | elsewhere).items() if REASONED in error}
+    incomplete = {n: v[1] for n, v in outcome.items() if v[0] == "refused" and n in rows}
     out += ["", "Refused, with the reason:", ""]
     out += [f"- {n}: {error.split(': ', 2)[2]}" for n, error in sorted(reasons.items()) if n not in rows]
+    out += ["", "Refused as their class's defaults are, from which transformers makes no module either, or whose sections do "
+            "not fit:", ""]
+    out += [f"- {n}: {error}" for n, error in sorted(incomplete.items())]
     out += ["", "No rotary position: " + ", ".join(sorted(m for m, v in outcome.items() if v[0] == "does not turn")) + ".",
-            "", "Not known, and refused as such: " +
-            ", ".join(sorted(m for m, v in outcome.items() if v[0] == "refused" and m not in reasons)) + "."]
+            "", "Not known, and refused as such: " + ", ".join(sorted(
+                m for m, v in outcome.items() if v[0] == "refused" and m not in reasons and m not in incomplete)) + "."]
     pathlib.Path(path).write_text("\n".join(out) + "\n")
     print(count, len(failures), "problems")
 
