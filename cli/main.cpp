@@ -54,6 +54,7 @@ int run(int argc, char** argv) {
   add_table(app, work);
   add_eval(app, work);
   add_compare(app, work);
+  add_conform(app, work);
   add_convert(app, work);
   for (CLI::App* verb : app.get_subcommands({})) verb->allow_extras();
   try {
