@@ -23,9 +23,7 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
-#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -51,23 +49,6 @@ constexpr std::string_view kLayoutKey = "ropewalk.pair_layout";
 
 constexpr std::size_t kChunkBytes = std::size_t{4} << 20;
 constexpr std::uint64_t kMostTextBytes = std::uint64_t{256} << 20;
-
-std::atomic<bool> interrupted{false};
-static_assert(std::atomic<bool>::is_always_lock_free);
-
-// The first signal ends the run in order, which removes what was begun; a second one ends it at once.
-void catch_signals() {
-  struct sigaction action {};
-  action.sa_handler = [](int) {
-    interrupted = true;
-    drop_temporaries_on_signals();
-  };
-  for (const int signal : {SIGHUP, SIGINT, SIGTERM}) {
-    struct sigaction before {};
-    ::sigaction(signal, nullptr, &before);
-    if (before.sa_handler != SIG_IGN) ::sigaction(signal, &action, nullptr);
-  }
-}
 
 void stop_if_interrupted() {
   if (interrupted) throw Refused{Error{Code::kUnavailable, "interrupted", "nothing was written"}, kFailed};
@@ -473,7 +454,7 @@ int convert(const ConvertArgs& args) {
   std::sort(beside.begin() + 1, beside.end());
   std::sort(report.left_out.begin(), report.left_out.end());
 
-  catch_signals();
+  note_signals();
   NewFolder out(args.out);
   Copy copy(report.from, report.to, total);
   for (std::size_t i = 0; i < files.size(); ++i) {

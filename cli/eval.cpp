@@ -20,10 +20,8 @@
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <chrono>
-#include <csignal>
 #include <cstring>
 #include <ctime>
 #include <filesystem>
@@ -58,23 +56,6 @@ struct EvalArgs {
   bool fresh = false;
   int threads = 0;
 };
-
-std::atomic<bool> interrupted{false};
-static_assert(std::atomic<bool>::is_always_lock_free);
-
-// The first signal asks the run to stop and keep what it has; a second one ends it at once.
-void catch_signals() {
-  struct sigaction action {};
-  action.sa_handler = [](int) {
-    interrupted = true;
-    drop_temporaries_on_signals();
-  };
-  for (const int signal : {SIGHUP, SIGINT, SIGTERM}) {
-    struct sigaction before {};
-    ::sigaction(signal, nullptr, &before);
-    if (before.sa_handler != SIG_IGN) ::sigaction(signal, &action, nullptr);
-  }
-}
 
 // "none", "yarn" or "yarn:4".
 ScalingChoice parse_choice(const std::string& word, const std::optional<double>& factor) {
@@ -393,7 +374,7 @@ int eval(const EvalArgs& args) {
   if (!args.json.empty()) json_out.emplace(Output::to_file(args.json));
   if (!args.report.empty()) report_out.emplace(Output::to_file(args.report));
   if (!args.svg.empty()) svg_out.emplace(Output::to_file(args.svg));
-  catch_signals();
+  note_signals();
 
   ProgressLine progress;
   progress.show("reading " + args.model);

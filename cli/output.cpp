@@ -66,16 +66,32 @@ extern "C" void drop_and_die(int signal) {
 
 }  // namespace
 
-void drop_temporaries_on_signals() {
+namespace {
+
+void handle_signals(void (*handler)(int), int flags) {
   struct sigaction action {};
-  action.sa_handler = drop_and_die;
-  action.sa_flags = static_cast<int>(SA_RESETHAND);
+  action.sa_handler = handler;
+  action.sa_flags = flags;
   for (const int signal : {SIGHUP, SIGINT, SIGTERM}) {
     struct sigaction before {};
     ::sigaction(signal, nullptr, &before);
     if (before.sa_handler != SIG_IGN) ::sigaction(signal, &action, nullptr);  // nohup stays nohup
   }
 }
+
+extern "C" void note(int) {
+  interrupted = true;
+  drop_temporaries_on_signals();
+}
+
+}  // namespace
+
+std::atomic<bool> interrupted{false};
+static_assert(std::atomic<bool>::is_always_lock_free);
+
+void drop_temporaries_on_signals() { handle_signals(drop_and_die, static_cast<int>(SA_RESETHAND)); }
+
+void note_signals() { handle_signals(note, 0); }
 
 Output Output::to_stdout() { return Output(STDOUT_FILENO, "stdout"); }
 

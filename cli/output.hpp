@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <initializer_list>
 #include <string>
@@ -43,6 +44,11 @@ class Output {
 /// From here on SIGHUP, SIGINT and SIGTERM drop the temporaries of this process before it dies of them. A verb that
 /// wants to end in order installs its own handler afterwards.
 void drop_temporaries_on_signals();
+
+/// For a verb that ends in order: the first of those signals only sets `interrupted`; a second one drops the
+/// temporaries and kills. One that was ignored when the tool started stays ignored.
+void note_signals();
+extern std::atomic<bool> interrupted;
 
 /// True if two paths are one regular file, or would be (a name that is not there yet). /dev/null is never the same.
 bool same_file(const std::string& a, const std::string& b);
