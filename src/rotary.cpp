@@ -68,7 +68,8 @@ std::optional<Error> check_written(const std::string& path, const HeadsView& x) 
   return std::nullopt;
 }
 
-int threads_for(std::span<const RotaryOperand> operands, int wanted) noexcept {
+int threads_for(std::span<const RotaryOperand> operands, const RotaryCall& call) noexcept {
+  const int wanted = call.threads;
   if (wanted == 1 || omp_in_parallel()) return 1;
   double elements = 0;  // a product of four int64 need not fit one
   for (const RotaryOperand& operand : operands)
@@ -79,10 +80,7 @@ int threads_for(std::span<const RotaryOperand> operands, int wanted) noexcept {
   return worth >= most ? most : std::max(1, static_cast<int>(worth));
 }
 
-template <class View>
-std::optional<Error> check_call(const RotarySpec& spec, std::span<const RotaryOperand> operands,
-                                const View& positions) {
-  if (operands.empty()) return std::nullopt;
+std::optional<Error> check_operands(const RotarySpec& spec, std::span<const RotaryOperand> operands) {
   const HeadsView& model = operands.front().in;
   for (std::size_t i = 0; i < operands.size(); ++i) {
     const std::string path = "operands[" + std::to_string(i) + ']';
@@ -108,7 +106,12 @@ std::optional<Error> check_call(const RotarySpec& spec, std::span<const RotaryOp
       return invalid(path + ".out",
                      "want the view of in itself or memory apart from it, got its data in other strides");
   }
-  if (auto error = want_at_least("positions.axes", spec.axes(), positions.axes)) return error;
+  return std::nullopt;
+}
+
+template <class View>
+std::optional<Error> check_positions(int axes, const HeadsView& model, const View& positions) {
+  if (auto error = want_at_least("positions.axes", axes, positions.axes)) return error;
   if (positions.batch != 1)
     if (auto error = want("positions.batch", model.batch, positions.batch)) return error;
   if (auto error = want("positions.tokens", model.tokens, positions.tokens)) return error;
@@ -116,29 +119,75 @@ std::optional<Error> check_call(const RotarySpec& spec, std::span<const RotaryOp
   return std::nullopt;
 }
 
-/// Runs a pass on so many threads, each with its share of the items side by side.
+template <class View>
+std::optional<Error> check_call(const RotarySpec& spec, std::span<const RotaryOperand> operands,
+                                const View& positions) {
+  if (operands.empty()) return std::nullopt;
+  if (auto error = check_operands(spec, operands)) return error;
+  return check_positions(spec.axes(), operands.front().in, positions);
+}
+
+std::optional<Error> check_table(const RotarySpec& spec, const CosSinTable& table) {
+  if (needs_whole_heads(spec))
+    return Error{Code::kUnsupported, "spec", "want a rotation of the same pairs in every head, got " + to_string(spec)};
+  if (auto error = want_at_least("table.rows", 0, table.rows)) return error;
+  if (table.rows == 0) return std::nullopt;
+  if (table.cos == nullptr) return invalid("table.cos", "want an address, got null");
+  if (table.sin == nullptr) return invalid("table.sin", "want an address, got null");
+  return want_at_least("table.row_stride", table.rows > 1 ? spec.pairs() : 0, table.row_stride);
+}
+
+std::optional<Error> check_rows(const PositionsView& positions, std::int64_t rows) {
+  for (std::int64_t row = 0; row < positions.batch; ++row)
+    for (std::int64_t token = 0; token < positions.tokens; ++token)
+      if (const std::int64_t p = positions.data[row * positions.batch_stride + token * positions.token_stride];
+          p < 0 || p >= rows)
+        return invalid("positions[" + std::to_string(row) + ", " + std::to_string(token) + ']',
+                       "want a row of the table, 0 to " + std::to_string(rows - 1) + ", got " + std::to_string(p));
+  return std::nullopt;
+}
+
+/// Runs part `i` of `parts` of a pass: its share of the items, side by side.
 template <class Pass>
-void run_on(const Pass& pass, int threads) noexcept {
-  const std::int64_t items = pass.items();
-  if (threads == 1) return pass.run(0, items);
-#pragma omp parallel num_threads(threads)
-  {
-    const std::int64_t team = omp_get_num_threads(), me = omp_get_thread_num();
-    const std::int64_t each = items / team, longer = items % team;
-    const std::int64_t first = me * each + std::min(me, longer);
-    pass.run(first, first + each + (me < longer ? 1 : 0));
+void run_part(const Pass& pass, std::int64_t i, std::int64_t parts) noexcept {
+  const std::int64_t each = pass.items() / parts, longer = pass.items() % parts;
+  const std::int64_t first = i * each + std::min(i, longer);
+  pass.run(first, first + each + (i < longer ? 1 : 0));
+}
+
+template <class Pass>
+void run_on(const Pass& pass, int threads, const ThreadPool* pool) noexcept {
+  if (threads == 1) return pass.run(0, pass.items());
+  if (pool != nullptr) {
+    struct Work {
+      const Pass& pass;
+      int parts;
+    } work{pass, threads};
+    return pool->run(
+        pool->pool, threads,
+        [](void* argument, int i) {
+          const Work& mine = *static_cast<const Work*>(argument);
+          run_part(mine.pass, i, mine.parts);
+        },
+        &work);
   }
+#pragma omp parallel num_threads(threads)
+  run_part(pass, omp_get_thread_num(), omp_get_num_threads());
+}
+
+bool nothing_to_do(std::span<const RotaryOperand> operands) noexcept {
+  return std::none_of(operands.begin(), operands.end(), [](const auto& x) { return has_elements(x.in); });
 }
 
 template <class View>
 void apply_call(const RotarySpec& spec, const Frequencies& frequencies, const RotaryChannels& channels,
                 std::span<const RotaryOperand> operands, const View& positions, const RotaryCall& call) noexcept {
-  if (std::none_of(operands.begin(), operands.end(), [](const auto& x) { return has_elements(x.in); })) return;
-  const int threads = threads_for(operands, call.threads);
-  if (needs_whole_heads(spec))
-    run_on(WholeHeadPass<View>(spec, frequencies, channels, operands, positions, call.direction), threads);
+  if (nothing_to_do(operands)) return;
+  const int threads = threads_for(operands, call);
+  if (!channels.empty())
+    run_on(WholeHeadPass<View>(spec, frequencies, channels, operands, positions, call.direction), threads, call.pool);
   else
-    run_on(TilePass<View>(spec, frequencies, operands, positions, call.direction, threads), threads);
+    run_on(TilePass<View>(spec, frequencies, operands, positions, call.direction, threads), threads, call.pool);
 }
 
 }  // namespace
@@ -162,6 +211,26 @@ std::optional<Error> Rotary::check(std::span<const RotaryOperand> operands, cons
 
 std::optional<Error> Rotary::check(std::span<const RotaryOperand> operands, const CoordinatesView& positions) const {
   return check_call(spec_, operands, positions);
+}
+
+std::optional<Error> Rotary::check(std::span<const RotaryOperand> operands, const CosSinTable& table,
+                                   const PositionsView& positions, Direction direction) const {
+  if (auto error = check_table(spec_, table)) return error;
+  if (direction != Direction::kForward && direction != Direction::kTranspose)
+    return Error{Code::kUnsupported, "direction",
+                 "want forward or transpose with a table, got " +
+                     std::string(direction == Direction::kInverse ? "inverse" : "shift")};
+  if (operands.empty()) return std::nullopt;
+  if (auto error = check_operands(spec_, operands)) return error;
+  if (auto error = check_positions(1, operands.front().in, positions)) return error;
+  return check_rows(positions, table.rows);
+}
+
+void Rotary::apply(std::span<const RotaryOperand> operands, const CosSinTable& table, const PositionsView& positions,
+                   const RotaryCall& call) const noexcept {
+  if (nothing_to_do(operands)) return;
+  const int threads = threads_for(operands, call);
+  run_on(TablePass(spec_, operands, table, positions, call.direction, threads), threads, call.pool);
 }
 
 void Rotary::apply(std::span<const RotaryOperand> operands, const PositionsView& positions,

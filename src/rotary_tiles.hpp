@@ -48,7 +48,134 @@ inline void copy_untouched(const RotarySpec& spec, const char* from, char* to, s
   }
 }
 
-/// One call, cut into items: a tile of tokens in one batch row each.
+/// Turns the heads of a tile with the cosines and sines that it is given.
+class HeadTurner {
+ public:
+  HeadTurner(const RotarySpec& spec, std::span<const RotaryOperand> operands, bool turns_back) noexcept
+      : spec_(spec),
+        operands_(operands),
+        kernels_(*cpu::active_target().kernels),
+        first_(spec.channels(0)),
+        turns_back_(turns_back) {
+    double bytes = 0.0;  // a product of four int64 need not fit one
+    for (const RotaryOperand& operand : operands) {
+      const HeadsView& x = operand.in;
+      if (!same_place(x, operand.out))
+        bytes += 2.0 * static_cast<double>(size_of(x.dtype)) * static_cast<double>(x.batch) *
+                 static_cast<double>(x.tokens) * static_cast<double>(x.heads) * static_cast<double>(x.head_dim);
+    }
+    is_large_ = bytes > 0.0 && bytes > static_cast<double>(cpu::cache_bytes());
+  }
+
+  const cpu::KernelTable& kernels() const noexcept { return kernels_; }
+
+  /// Tokens [first_token, first_token + tokens) of a row, pairs [first_pair, first_pair + pairs) of their heads.
+  /// cos_of(t), sin_of(t) point at the pairs of the t-th of these tokens.
+  template <class CosOf, class SinOf>
+  void turn(std::int64_t row, std::int64_t first_token, std::int64_t tokens, std::int64_t first_pair,
+            std::int64_t pairs, const CosOf& cos_of, const SinOf& sin_of) const noexcept {
+    for (const RotaryOperand& operand : operands_) {
+      const HeadsView &in = operand.in, &out = operand.out;
+      const auto size = static_cast<std::int64_t>(size_of(in.dtype));
+      const auto element = [&](const HeadsView& x, std::int64_t token, std::int64_t head) {
+        return static_cast<char*>(x.data) +
+               size * (row * x.batch_stride + token * x.token_stride + head * x.head_stride);
+      };
+      const cpu::KernelTable::Rotate rotate = kernels_.rotate(in.dtype, spec_.layout);
+      const bool moves = !same_place(in, out);
+      const bool heads_apart = std::abs(out.head_stride) > std::abs(out.token_stride);
+      const std::int64_t group = heads_apart && tokens > 1 ? kHeadsSideBySide : in.heads;
+
+      for (std::int64_t head = 0; head < in.heads; head += group) {
+        const std::int64_t heads = std::min(group, in.heads - head);
+        for (std::int64_t t = 0; t < tokens; ++t) {
+          const char* from = element(in, first_token + t, head);
+          char* to = element(out, first_token + t, head);
+          if (moves && first_pair == 0) copy_untouched(spec_, from, to, size, heads, in.head_stride, out.head_stride);
+          for_each_stretch(first_pair, pairs, [&](std::int64_t pair, std::int64_t count, const ChannelPair& channels) {
+            const std::int64_t channel = channels.first, second = channels.second - channels.first;
+            char* const first = to + size * channel;
+            const bool streams = is_large_ && moves && are_aligned(first, size * second, size * out.head_stride);
+            rotate({.in = from + size * channel,
+                    .out = first,
+                    .in_stride = in.head_stride,
+                    .out_stride = out.head_stride,
+                    .heads = heads,
+                    .second = second,
+                    .cos = cos_of(t) + (pair - first_pair),
+                    .sin = sin_of(t) + (pair - first_pair),
+                    .pairs = count,
+                    .turns_back = turns_back_,
+                    .streams = streams});
+          });
+        }
+      }
+    }
+  }
+
+  /// After the last turn() of a thread.
+  void end() const noexcept {
+    if (is_large_) kernels_.end_streaming();
+  }
+
+ private:
+  bool are_aligned(const char* first, std::int64_t second_bytes, std::int64_t stride_bytes) const noexcept {
+    const bool apart = spec_.layout != PairLayout::kHalf || second_bytes % cpu::kStreamBytes == 0;
+    return apart && stride_bytes % cpu::kStreamBytes == 0 &&
+           reinterpret_cast<std::uintptr_t>(first) % cpu::kStreamBytes == 0;
+  }
+
+  /// Calls use(pair, count, channels of pair) for the part of each block of channels that lies in
+  /// [first, first + pairs).
+  template <class Use>
+  void for_each_stretch(std::int64_t first, std::int64_t pairs, const Use& use) const noexcept {
+    if (spec_.pair_blocks.empty())
+      return use(first, pairs, first == 0 ? first_ : spec_.channels(static_cast<int>(first)));
+    std::int64_t begin = 0;
+    for (const int block : spec_.pair_blocks) {
+      const std::int64_t from = std::max(begin, first), end = std::min(begin + block, first + pairs);
+      if (from < end) use(from, end - from, spec_.channels(static_cast<int>(from)));
+      begin += block;
+    }
+  }
+
+  const RotarySpec& spec_;
+  std::span<const RotaryOperand> operands_;
+  const cpu::KernelTable& kernels_;
+  ChannelPair first_;  // of pair 0
+  bool turns_back_;
+  bool is_large_ = false;  // more than the caches hold goes from one place to another
+};
+
+/// A row of the batch and some of its tokens.
+struct Tile {
+  std::int64_t row, first_token, tokens;
+};
+
+/// Where the tiles of a call lie: row by row, or all rows of a tile one after the other where they share their phases.
+class Tiles {
+ public:
+  Tiles(const HeadsView& x, std::int64_t most_tokens, std::int64_t threads, bool shared_row) noexcept
+      : batch_(x.batch), tokens_(x.tokens), shared_row_(shared_row), each_(most_tokens) {
+    if (threads > 1) each_ = std::min(each_, std::max<std::int64_t>(1, tokens_ * batch_ / threads));
+    tiles_ = each_ >= tokens_ ? 1 : (tokens_ + each_ - 1) / each_;
+  }
+  std::int64_t count() const noexcept { return tiles_ * batch_; }
+  Tile operator[](std::int64_t i) const noexcept {
+    if (tiles_ == 1) return {i, 0, tokens_};
+    const std::int64_t tile = shared_row_ ? i / batch_ : i % tiles_;
+    const std::int64_t first = tile * each_;
+    return {shared_row_ ? i % batch_ : i / tiles_, first, std::min(each_, tokens_ - first)};
+  }
+
+ private:
+  std::int64_t batch_, tokens_;
+  bool shared_row_;
+  std::int64_t each_;
+  std::int64_t tiles_ = 1;
+};
+
+/// One call whose cosines and sines are formed on the way.
 template <class View>
 class TilePass {
  public:
@@ -56,65 +183,54 @@ class TilePass {
            const View& positions, Direction direction, std::int64_t threads) noexcept
       : spec_(spec),
         frequencies_(frequencies),
-        operands_(operands),
         turns_(spec, frequencies, positions),
-        kernels_(*cpu::active_target().kernels),
+        turner_(spec, operands, false),
         gain_(gain_of(spec, frequencies, direction)),
         one_position_(spec.numerics == Numerics::kExact && spec.axes() == 1),
-        axes_(spec.numerics == Numerics::kExact && !spec.axis_of_pair.empty() ? spec.axes() : 0) {
-    const HeadsView& x = operands.front().in;
-    batch_ = x.batch;
-    tokens_ = x.tokens;
-    pairs_at_once_ = std::min<std::int64_t>(spec.pairs(), kTilePairs);
-    tile_tokens_ = std::clamp<std::int64_t>(kTilePairs / pairs_at_once_, 1, kTileTokens);
-    tile_tokens_ = std::min(tile_tokens_, std::max<std::int64_t>(1, tokens_ * batch_ / threads));
-    tiles_ = (tokens_ + tile_tokens_ - 1) / tile_tokens_;
-  }
+        axes_(spec.numerics == Numerics::kExact && !spec.axis_of_pair.empty() ? spec.axes() : 0),
+        pairs_at_once_(std::min<std::int64_t>(spec.pairs(), kTilePairs)),
+        tiles_(operands.front().in,
+               pairs_at_once_ * kTileTokens <= kTilePairs ? kTileTokens : kTilePairs / pairs_at_once_, threads,
+               turns_.shared_row()) {}
 
-  std::int64_t items() const noexcept { return tiles_ * batch_; }
+  std::int64_t items() const noexcept { return tiles_.count(); }
 
   /// Items [first, last). Neighbouring items share their phases where all batch rows stand at the same positions.
   void run(std::int64_t first, std::int64_t last) const noexcept {
-    const bool shared_row = turns_.shared_row();
     alignas(64) std::array<float, kTilePairs> cos;
     alignas(64) std::array<float, kTilePairs> sin;
     for (std::int64_t pair = 0; pair < spec_.pairs(); pair += pairs_at_once_) {
       const std::int64_t pairs = std::min(pairs_at_once_, spec_.pairs() - pair);
-      std::int64_t filled_tile = -1;
+      Tile filled{-1, -1, 0};
       for (std::int64_t i = first; i < last; ++i) {
-        const std::int64_t tile = shared_row ? i / batch_ : i % tiles_;
-        const std::int64_t row = shared_row ? i % batch_ : i / tiles_;
-        const std::int64_t token = tile * tile_tokens_;
-        const std::int64_t tokens = std::min(tile_tokens_, tokens_ - token);
-        if (!shared_row || tile != filled_tile)
-          for (std::int64_t t = 0; t < tokens; ++t)
-            fill_cos_sin(row, token + t, pair, pairs, cos.data() + t * pairs, sin.data() + t * pairs);
-        filled_tile = tile;
-        for (const RotaryOperand& operand : operands_)
-          rotate_tile(operand, row, token, tokens, pair, pairs, cos.data(), sin.data());
+        const Tile tile = tiles_[i];
+        if (tile.first_token != filled.first_token || (tile.row != filled.row && !turns_.shared_row()))
+          for (std::int64_t t = 0; t < tile.tokens; ++t)
+            fill_row(tile.row, tile.first_token + t, pair, pairs, cos.data() + t * pairs, sin.data() + t * pairs);
+        filled = tile;
+        turner_.turn(
+            tile.row, tile.first_token, tile.tokens, pair, pairs,
+            [&](std::int64_t t) { return cos.data() + t * pairs; },
+            [&](std::int64_t t) { return sin.data() + t * pairs; });
       }
     }
+    turner_.end();
   }
 
  private:
-  /// cos and sin, [pairs] each, of the pairs from `first` on.
-  void fill_cos_sin(std::int64_t row, std::int64_t token, std::int64_t first, std::int64_t pairs, float* cos,
-                    float* sin) const noexcept {
+  void fill_row(std::int64_t row, std::int64_t token, std::int64_t first, std::int64_t pairs, float* cos,
+                float* sin) const noexcept {
+    const cpu::KernelTable& kernels = turner_.kernels();
     if constexpr (math::TokenTurns<View>::kWhole) {
-      if (one_position_) {
-        kernels_.cos_sin_at(turns_.position(0, row, token), frequencies_.turns_per_token.data() + first, pairs, gain_,
-                            cos, sin);
-        return;
-      }
-    }
-    if constexpr (math::TokenTurns<View>::kWhole) {
+      if (one_position_)
+        return kernels.cos_sin_at(turns_.position(0, row, token), frequencies_.turns_per_token.data() + first, pairs,
+                                  gain_, cos, sin);
       if (axes_ > 0) {
         std::array<std::int64_t, 256> positions;
         for (std::int64_t axis = 0; axis < axes_; ++axis)
           positions[static_cast<std::size_t>(axis)] = turns_.position(axis, row, token);
-        kernels_.cos_sin_on_axes(positions.data(), spec_.axis_of_pair.data() + first,
-                                 frequencies_.turns_per_token.data() + first, pairs, gain_, cos, sin);
-        return;
+        return kernels.cos_sin_on_axes(positions.data(), spec_.axis_of_pair.data() + first,
+                                       frequencies_.turns_per_token.data() + first, pairs, gain_, cos, sin);
       }
     }
     constexpr std::int64_t kSome = 64;
@@ -122,67 +238,56 @@ class TilePass {
     for (std::int64_t at = 0; at < pairs; at += kSome) {
       const std::int64_t some = std::min(kSome, pairs - at);
       turns_.fill(row, token, 0, first + at, some, turns.data());
-      kernels_.cos_sin_of(turns.data(), some, gain_, cos + at, sin + at);
-    }
-  }
-
-  void rotate_tile(const RotaryOperand& operand, std::int64_t row, std::int64_t first_token, std::int64_t tokens,
-                   std::int64_t first_pair, std::int64_t pairs, const float* cos, const float* sin) const noexcept {
-    const HeadsView &in = operand.in, &out = operand.out;
-    const auto size = static_cast<std::int64_t>(size_of(in.dtype));
-    const auto element = [&](const HeadsView& x, std::int64_t token, std::int64_t head) {
-      return static_cast<char*>(x.data) + size * (row * x.batch_stride + token * x.token_stride + head * x.head_stride);
-    };
-    const cpu::KernelTable::Rotate rotate = kernels_.rotate(in.dtype, spec_.layout);
-    const bool moves = first_pair == 0 && !same_place(in, out);
-    const bool heads_apart = std::abs(out.head_stride) > std::abs(out.token_stride);
-    const std::int64_t group = heads_apart && tokens > 1 ? kHeadsSideBySide : in.heads;
-
-    for (std::int64_t head = 0; head < in.heads; head += group) {
-      const std::int64_t heads = std::min(group, in.heads - head);
-      for (std::int64_t t = 0; t < tokens; ++t) {
-        const char* from = element(in, first_token + t, head);
-        char* to = element(out, first_token + t, head);
-        if (moves) copy_untouched(spec_, from, to, size, heads, in.head_stride, out.head_stride);
-        for_each_stretch(first_pair, pairs, [&](std::int64_t pair, std::int64_t count) {
-          const ChannelPair channels = spec_.channels(static_cast<int>(pair));
-          rotate({.in = from + size * channels.first,
-                  .out = to + size * channels.first,
-                  .in_stride = in.head_stride,
-                  .out_stride = out.head_stride,
-                  .heads = heads,
-                  .second = channels.second - channels.first,
-                  .cos = cos + t * pairs + (pair - first_pair),
-                  .sin = sin + t * pairs + (pair - first_pair),
-                  .pairs = count});
-        });
-      }
-    }
-  }
-
-  /// Calls use(pair, count) for the part of each block of channels that lies in [first, first + pairs).
-  template <class Use>
-  void for_each_stretch(std::int64_t first, std::int64_t pairs, const Use& use) const noexcept {
-    if (spec_.pair_blocks.empty()) return use(first, pairs);
-    std::int64_t begin = 0;
-    for (const int block : spec_.pair_blocks) {
-      const std::int64_t from = std::max(begin, first), end = std::min(begin + block, first + pairs);
-      if (from < end) use(from, end - from);
-      begin += block;
+      kernels.cos_sin_of(turns.data(), some, gain_, cos + at, sin + at);
     }
   }
 
   const RotarySpec& spec_;
   const Frequencies& frequencies_;
-  std::span<const RotaryOperand> operands_;
   math::TokenTurns<View> turns_;
-  const cpu::KernelTable& kernels_;
+  HeadTurner turner_;
   cpu::Gain gain_;
-  bool one_position_;  // a token's phases are one integer times a list
-  std::int64_t axes_;  // ... or one of so many integers for each pair; 0 if they are neither
-  std::int64_t batch_ = 0, tokens_ = 0;
-  std::int64_t pairs_at_once_ = 1;  // a wider spec takes several passes
-  std::int64_t tile_tokens_ = 1, tiles_ = 0;
+  bool one_position_;           // a token's phases are one integer times a list
+  std::int64_t axes_;           // ... or one of so many integers for each pair; 0 if they are neither
+  std::int64_t pairs_at_once_;  // a wider spec takes several passes
+  Tiles tiles_;
+};
+
+/// One call whose cosines and sines a table holds.
+class TablePass {
+ public:
+  TablePass(const RotarySpec& spec, std::span<const RotaryOperand> operands, const CosSinTable& table,
+            const PositionsView& rows, Direction direction, std::int64_t threads) noexcept
+      : pairs_(spec.pairs()),
+        table_(table),
+        rows_(rows),
+        rows_batch_stride_(rows.batch == 1 ? 0 : rows.batch_stride),
+        turner_(spec, operands, direction == Direction::kTranspose),
+        tiles_(operands.front().in, kTileTokens, threads, rows_batch_stride_ == 0) {}
+
+  std::int64_t items() const noexcept { return tiles_.count(); }
+
+  void run(std::int64_t first, std::int64_t last) const noexcept {
+    for (std::int64_t i = first; i < last; ++i) {
+      const Tile tile = tiles_[i];
+      const auto at = [&](std::int64_t t) {
+        const std::int64_t token = tile.first_token + t;
+        return rows_.data[tile.row * rows_batch_stride_ + token * rows_.token_stride] * table_.row_stride;
+      };
+      turner_.turn(
+          tile.row, tile.first_token, tile.tokens, 0, pairs_, [&](std::int64_t t) { return table_.cos + at(t); },
+          [&](std::int64_t t) { return table_.sin + at(t); });
+    }
+    turner_.end();
+  }
+
+ private:
+  std::int64_t pairs_;
+  const CosSinTable& table_;
+  const PositionsView& rows_;
+  std::int64_t rows_batch_stride_;
+  HeadTurner turner_;
+  Tiles tiles_;
 };
 
 }  // namespace ropewalk

@@ -4,6 +4,7 @@
 #include <ropewalk/positions.hpp>
 #include <ropewalk/result.hpp>
 #include <ropewalk/spec.hpp>
+#include <ropewalk/table.hpp>
 #include <ropewalk/tensor.hpp>
 
 #include <cstdint>
@@ -41,11 +42,20 @@ struct RotaryOperand {
   static RotaryOperand in_place(const HeadsView& x, Role role = Role::kUnset) noexcept { return {x, x, role}; }
 };
 
+/// A caller's own threads, to be used instead of OpenMP's.
+struct ThreadPool {
+  /// Calls part(argument, i) once for every i in [0, parts), on any threads, at once or one after the other, and
+  /// returns when all have returned. Must not throw.
+  void (*run)(void* pool, int parts, void (*part)(void* argument, int i), void* argument) = nullptr;
+  void* pool = nullptr;  ///< handed back to `run`
+};
+
 struct RotaryCall {
   Direction direction = Direction::kForward;
-  /// Most threads to use (OpenMP), the caller's included; 0 for one a core. Small work stays on the caller, and so does
-  /// all work of a caller that is in a parallel region of OpenMP itself. The bits do not depend on it.
+  /// Most threads to use, the caller's included; 0 for one a core. Small work stays on the caller, and so does all work
+  /// of a caller that is in a parallel region of OpenMP itself. The bits do not depend on it.
   int threads = 1;
+  const ThreadPool* pool = nullptr;  ///< OpenMP's threads if null
 };
 
 /// The prepared operator: made once from a spec, then applied to any batch by any number of threads at once.
@@ -69,6 +79,14 @@ class Rotary {
   [[nodiscard]] std::optional<Error> check(std::span<const RotaryOperand> operands,
                                            const CoordinatesView& positions) const;
 
+  /// The same for a caller's table. Rows are the positions, one stream; all of them are looked at, for each must be a
+  /// row of the table: "positions[2, 17]". Paths of the table: "table.rows", "table.row_stride". kUnsupported (path
+  /// "spec") for what the general way turns (an output layout, several tables, no rotation) and (path "direction") for
+  /// kInverse and kShift, which would have to know the table's gain.
+  [[nodiscard]] std::optional<Error> check(std::span<const RotaryOperand> operands, const CosSinTable& table,
+                                           const PositionsView& positions,
+                                           Direction direction = Direction::kForward) const;
+
   /// Turns every operand (q and k together: the phases are formed once for both). Arithmetic is float32,
   /// y0 = fma(x0, cos, -(x1 sin)) and y1 = fma(x1, cos, x0 sin); bf16 and f16 are rounded to nearest even on the way
   /// out. cos and sin (times m) are within 1.2e-7 * max(1, m) of the real-number formula at positions to +-2^36
@@ -81,6 +99,11 @@ class Rotary {
   void apply(std::span<const RotaryOperand> operands, const PositionsView& positions,
              const RotaryCall& call = {}) const noexcept;
   void apply(std::span<const RotaryOperand> operands, const CoordinatesView& positions,
+             const RotaryCall& call = {}) const noexcept;
+
+  /// The same with a caller's cosines and sines instead of this operator's own, whose spec then says no more than which
+  /// channels turn: y = (the table's entry) x under kForward, its transpose under kTranspose.
+  void apply(std::span<const RotaryOperand> operands, const CosSinTable& table, const PositionsView& positions,
              const RotaryCall& call = {}) const noexcept;
 
  private:

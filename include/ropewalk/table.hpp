@@ -1,11 +1,14 @@
 #pragma once
 
 #include <ropewalk/frequencies.hpp>
+#include <ropewalk/layout.hpp>
 #include <ropewalk/phase.hpp>
 #include <ropewalk/positions.hpp>
+#include <ropewalk/result.hpp>
 #include <ropewalk/spec.hpp>
 
 #include <cstdint>
+#include <optional>
 #include <span>
 
 namespace ropewalk {
@@ -38,6 +41,26 @@ void fill_turns(const RotarySpec& spec, const Frequencies& frequencies, const Co
 /// Error: half a unit in the last place of the float plus |amplitude| * 2^-51, against the cosine of the same turns;
 /// its bits do not depend on libm, compiler or CPU target. For a user's own cache; rotary.hpp needs no table.
 void fill_cos_sin(std::span<const Turns> turns, double amplitude, float* cos_out, float* sin_out) noexcept;
+
+/// A caller's cosines and sines, float32, half width: one for each pair, whatever its layout.
+///
+///     cos[row * row_stride + j]      row of a token: its position, or wherever the caller put it
+struct CosSinTable {
+  const float* cos = nullptr;  ///< [rows, pairs]; owned by the caller
+  const float* sin = nullptr;  ///< [rows, pairs]; may lie in the rows of cos ([rows, 2, pairs])
+  std::int64_t rows = 0;
+  std::int64_t row_stride = 0;  ///< floats from a row to the next, in both
+};
+
+/// Takes one of each two from a table of the width that transformers passes around, in which every value stands twice.
+///
+/// full       [rows, 2 * pairs], contiguous: cos or sin
+/// duplicate  how the two lie: kHalf for cat(x, x), kInterleaved for repeat_interleave(x, 2)
+/// half_out   caller-owned, [rows, pairs], written whole
+/// Errors: kInvalid with the first place where the two differ ("full[3, 5]"), for then the table is of another kind;
+/// for sizes below 0 and for kUnset. half_out is then written in part.
+std::optional<Error> halve_table(std::span<const float> full, std::int64_t rows, PairLayout duplicate,
+                                 std::span<float> half_out);
 
 /// The same in double: error at most |amplitude| * 2^-51.
 void fill_cos_sin(std::span<const Turns> turns, double amplitude, double* cos_out, double* sin_out) noexcept;

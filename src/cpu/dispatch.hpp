@@ -31,4 +31,11 @@ std::string target_error();
 /// For tests and benchmarks: it may not be called while kernels run.
 void override_target(const Target* target) noexcept;
 
+/// What the last cache holds, in bytes; 32 MiB where the system does not say. A call that reads and writes more than
+/// this in different places writes past the caches.
+std::int64_t cache_bytes() noexcept;
+
+/// Makes cache_bytes() answer `bytes`; a negative number restores the machine's own. For tests, as override_target.
+void override_cache_bytes(std::int64_t bytes) noexcept;
+
 }  // namespace ropewalk::cpu

@@ -32,7 +32,12 @@ struct HeadRows {
   const float* cos = nullptr;  ///< [pairs]
   const float* sin = nullptr;  ///< [pairs]
   std::int64_t pairs = 0;      ///< side by side from `in` on
+  bool turns_back = false;     ///< turn by -phase: the sines change their sign
+  bool streams =
+      false;  ///< write past the caches: `out` and its stride are multiples of kStreamBytes, `in` is elsewhere
 };
+/// What a write past the caches is aligned to.
+constexpr std::int64_t kStreamBytes = 64;
 
 /// The heads of one token, every pair with the channels it is read from and written to, and a 2 x 2 matrix.
 struct ScatteredRows {
@@ -69,6 +74,9 @@ struct KernelTable {
 
   /// y0 = fma(x0, m00, x1 * m01), y1 = fma(x1, m11, x0 * m10) on every pair of every head.
   void (*turn_scattered[3])(const ScatteredRows& rows) noexcept;  ///< by DType
+
+  /// Orders writes past the caches before everything that follows.
+  void (*end_streaming)() noexcept;
 
   Rotate rotate(DType dtype, PairLayout layout) const noexcept {
     const auto column = static_cast<std::size_t>(dtype);

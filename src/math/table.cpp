@@ -1,8 +1,12 @@
 #include <ropewalk/table.hpp>
 
+#include <bit>
 #include <cstddef>
 #include <numbers>
+#include <string>
+#include <utility>
 
+#include "math/text.hpp"
 #include "math/token_turns.hpp"
 
 namespace ropewalk {
@@ -92,6 +96,34 @@ void fill_cos_sin(std::span<const Turns> turns, double amplitude, float* cos_out
 
 void fill_cos_sin(std::span<const Turns> turns, double amplitude, double* cos_out, double* sin_out) noexcept {
   fill(turns, amplitude, cos_out, sin_out);
+}
+
+std::optional<Error> halve_table(std::span<const float> full, std::int64_t rows, PairLayout duplicate,
+                                 std::span<float> half_out) {
+  const auto invalid = [](std::string path, std::string message) {
+    return Error{Code::kInvalid, std::move(path), std::move(message)};
+  };
+  const auto all = static_cast<std::int64_t>(full.size());
+  if (duplicate == PairLayout::kUnset) return invalid("duplicate", "want half or interleaved, got unset");
+  if (rows < 0) return invalid("rows", "want at least 0, got " + std::to_string(rows));
+  if (rows == 0 ? all != 0 : all % rows != 0 || all / rows % 2 != 0)
+    return invalid("full",
+                   "want " + std::to_string(rows) + " rows of an even width, got " + std::to_string(all) + " elements");
+  if (2 * static_cast<std::int64_t>(half_out.size()) != all)
+    return invalid("half_out", "want " + std::to_string(all / 2) + " elements, got " + std::to_string(half_out.size()));
+  const std::int64_t pairs = rows > 0 ? all / rows / 2 : 0;
+  for (std::int64_t row = 0; row < rows; ++row)
+    for (std::int64_t j = 0; j < pairs; ++j) {
+      const auto at = [&](std::int64_t channel) { return full[static_cast<std::size_t>(row * 2 * pairs + channel)]; };
+      const ChannelPair two = channels_of(duplicate, static_cast<int>(j), static_cast<int>(pairs));
+      const float value = at(two.first), again = at(two.second);
+      if (std::bit_cast<std::uint32_t>(value) != std::bit_cast<std::uint32_t>(again))
+        return invalid("full[" + std::to_string(row) + ", " + std::to_string(two.second) + ']',
+                       "want the value at " + std::to_string(two.first) + " again, " + math::shown(double{value}) +
+                           ", got " + math::shown(double{again}));
+      half_out[static_cast<std::size_t>(row * pairs + j)] = value;
+    }
+  return std::nullopt;
 }
 
 }  // namespace ropewalk

@@ -140,6 +140,56 @@ TEST_P(Memory, ThreadsDoNotChangeABit) {
   }
 }
 
+// A pool that is slow, works backwards and on other threads than OpenMP's.
+TEST_P(Memory, ACallersThreadsAreUsed) {
+  struct Pool {
+    int calls = 0, parts = 0;
+  } pool;
+  const ropewalk::ThreadPool hook{[](void* self, int parts, void (*part)(void*, int), void* argument) {
+                                    ++static_cast<Pool*>(self)->calls;
+                                    static_cast<Pool*>(self)->parts += parts;
+                                    std::vector<std::thread> threads;
+                                    for (int i = parts - 1; i >= 0; --i) threads.emplace_back(part, argument, i);
+                                    for (auto& thread : threads) thread.join();
+                                  },
+                                  &pool};
+  const auto rotary = support::made(spec_of(128, 128, 0));
+  const Shape shape{.batch = 2, .tokens = 331, .heads = 5, .head_dim = 128};
+  const auto positions = positions_from(-100, 331);
+  Tensor one(shape, DType::kFloat32), many(shape, DType::kFloat32);
+  support::turn(rotary, one.fill(31).view(), PositionsView::row(positions), {.threads = 1, .pool = &hook});
+  EXPECT_EQ(pool.calls, 0);
+  support::turn(rotary, many.fill(31).view(), PositionsView::row(positions), {.threads = 3, .pool = &hook});
+  EXPECT_EQ(pool.calls, 1);
+  EXPECT_EQ(pool.parts, 3);
+  EXPECT_TRUE(one.same_elements(many));
+  // One token is not worth waking anybody for.
+  Tensor little({.heads = 5, .head_dim = 128}, DType::kFloat32);
+  support::turn(rotary, little.view(), PositionsView::row(std::span(positions).first(1)),
+                {.threads = 3, .pool = &hook});
+  EXPECT_EQ(pool.calls, 1);
+}
+
+// As when more is moved than the caches hold. Rows that are aligned for it and rows that are not.
+TEST_P(Memory, WritingPastTheCachesChangesNoBit) {
+  for (const DType dtype : support::kDTypes)
+    for (const PairLayout layout : support::kLayouts)
+      for (const std::int64_t gap : {0, 1}) {
+        const auto rotary = support::made(spec_of(192, 128, 32, layout));
+        const Shape shape{.batch = 2, .tokens = 19, .heads = 8, .head_dim = 192, .gap = gap};
+        Tensor in(shape, dtype), near(shape, dtype), far(shape, dtype);
+        in.fill(9);
+        const auto positions = positions_from(70, 19);
+        const RotaryOperand to_near[] = {{in.view(), near.view()}}, to_far[] = {{in.view(), far.view()}};
+        rotary.apply(to_near, PositionsView::row(positions));
+        ropewalk::cpu::override_cache_bytes(0);
+        rotary.apply(to_far, PositionsView::row(positions), {.threads = 2});
+        ropewalk::cpu::override_cache_bytes(-1);
+        EXPECT_TRUE(near.same_elements(far));
+        EXPECT_TRUE(far.border_untouched());
+      }
+}
+
 TEST_P(Memory, ManyThreadsShareOneOperator) {
   const auto rotary = support::made(spec_of(64, 64, 0));
   const Shape shape{.tokens = 65, .heads = 3, .head_dim = 64};
@@ -147,7 +197,7 @@ TEST_P(Memory, ManyThreadsShareOneOperator) {
   Tensor want(shape, DType::kFloat32);
   support::turn(rotary, want.fill(37).view(), PositionsView::row(positions));
   std::vector<std::thread> threads;
-  std::vector<char> same(16, 0);
+  std::vector<char> same(64, 0);
   for (std::size_t i = 0; i < same.size(); ++i)
     threads.emplace_back([&, i] {
       bool all = true;
@@ -160,7 +210,7 @@ TEST_P(Memory, ManyThreadsShareOneOperator) {
       same[i] = all ? 1 : 0;
     });
   for (auto& thread : threads) thread.join();
-  EXPECT_EQ(std::accumulate(same.begin(), same.end(), 0), 16);
+  EXPECT_EQ(std::accumulate(same.begin(), same.end(), 0), 64);
 }
 
 TEST_P(Memory, NothingIsDoneToNothing) {

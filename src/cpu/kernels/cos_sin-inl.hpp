@@ -19,13 +19,14 @@ constexpr float kC0 = 0x1.55554a0000000p-5f, kC1 = -0x1.6c0c320000000p-10f, kC2 
 // pi / 2 * 2^-32, as the sum of two floats.
 constexpr float kUnitHigh = 0x1.921fb60000000p-32f, kUnitLow = -0x1.777a5c0000000p-57f;
 
-template <class Part>
+template <bool kHasGain, class Part>
 inline void cos_sin_step(Part part, TurnsVec turns, const Gain& gain, float* cos_at, float* sin_at) noexcept {
   // Bits 31 and 30 of `quarter` are q. The lower half of t cannot carry into it: half a quarter is a whole 2^29 there.
   const Bits quarter = add(turns.high, splat_bits(1u << 29));
 
   // r in units of 2^-32: a signed integer `whole` and 24 bits of fraction. The float of `whole` drops up to 7 bits,
-  // which go with the fraction.
+  // which go with the fraction. (Cutting those bits off first would be shorter but leave a small negative angle as the
+  // difference of two large ones, and its sine without digits.)
   const Bits whole = bit_or(shift_left<2>(turns.high), shift_right<30>(turns.low));
   const Bits fraction = shift_right<8>(shift_left<2>(turns.low));
   const Vec r = to_float(whole);
@@ -45,9 +46,15 @@ inline void cos_sin_step(Part part, TurnsVec turns, const Gain& gain, float* cos
   const Vec sine_rest = mul_add(mul(xx, x), s, mul(dx, near));
   const Vec cosine_rest = mul_add(mul(xx, xx), c, sub_mul(near_rest, x, dx));
 
-  const Vec high = splat(gain.high), low = splat(gain.low);
-  const Vec sine = mul_add(x, high, mul_add(x, low, mul(sine_rest, high)));
-  const Vec cosine = mul_add(near, high, mul_add(near, low, mul(cosine_rest, high)));
+  Vec sine, cosine;
+  if constexpr (kHasGain) {
+    const Vec high = splat(gain.high), low = splat(gain.low);
+    sine = mul_add(x, high, mul_add(x, low, mul(sine_rest, high)));
+    cosine = mul_add(near, high, mul_add(near, low, mul(cosine_rest, high)));
+  } else {
+    sine = add(x, sine_rest);
+    cosine = add(near, cosine_rest);
+  }
 
   const Bits is_odd = shift_left<1>(quarter);
   const Bits sine_sign = add(quarter, splat_bits(gain.turns_back ? 1u << 31 : 0u));
@@ -56,39 +63,47 @@ inline void cos_sin_step(Part part, TurnsVec turns, const Gain& gain, float* cos
   store(part, negate_by_top_bit(sine_sign, select_by_top_bit(is_odd, cosine, sine)), sin_at);
 }
 
+/// step(Part, j) for vectors of pairs, the last perhaps partial.
+template <class Step>
+inline void for_each_vector(std::int64_t pairs, const Step& step) noexcept {
+  std::int64_t j = 0;
+  for (; j + kLanes <= pairs; j += kLanes) step(Whole{}, j);
+  if (const First rest{pairs - j}; rest.n > 0) step(rest, j);
+}
+
+/// Whether there is a gain other than 1 is decided once; the bits do not depend on it.
+template <class TurnsOf>
+inline void cos_sin_from(const TurnsOf& turns_of, std::int64_t pairs, const Gain& gain, float* cos,
+                         float* sin) noexcept {
+  if (gain.high == 1.0f && gain.low == 0.0f)
+    for_each_vector(pairs, [&](auto part, std::int64_t j) {
+      cos_sin_step<false>(part, turns_of(part, j), gain, cos + j, sin + j);
+    });
+  else
+    for_each_vector(
+        pairs, [&](auto part, std::int64_t j) { cos_sin_step<true>(part, turns_of(part, j), gain, cos + j, sin + j); });
+}
+
 inline void cos_sin_at(std::int64_t position, const std::uint64_t* turns_per_token, std::int64_t pairs,
                        const Gain& gain, float* cos, float* sin) noexcept {
   const auto factor = static_cast<std::uint64_t>(position);
-  std::int64_t j = 0;
-  for (; j + kLanes <= pairs; j += kLanes)
-    cos_sin_step(Whole{}, load_turns_times(Whole{}, turns_per_token + j, factor), gain, cos + j, sin + j);
-  if (const First rest{pairs - j}; rest.n > 0)
-    cos_sin_step(rest, load_turns_times(rest, turns_per_token + j, factor), gain, cos + j, sin + j);
-}
-
-template <class Part>
-inline void cos_sin_on_axes_step(Part part, std::int64_t n, const std::int64_t* positions, const std::uint8_t* axis,
-                                 const std::uint64_t* turns_per_token, const Gain& gain, float* cos,
-                                 float* sin) noexcept {
-  alignas(64) std::uint64_t factors[kLanes] = {};
-  for (std::int64_t i = 0; i < n; ++i) factors[i] = static_cast<std::uint64_t>(positions[axis[i]]);
-  cos_sin_step(part, load_turns_times(part, turns_per_token, factors), gain, cos, sin);
+  cos_sin_from([&](auto part, std::int64_t j) { return load_turns_times(part, turns_per_token + j, factor); }, pairs,
+               gain, cos, sin);
 }
 
 inline void cos_sin_on_axes(const std::int64_t* positions, const std::uint8_t* axis_of_pair,
                             const std::uint64_t* turns_per_token, std::int64_t pairs, const Gain& gain, float* cos,
                             float* sin) noexcept {
-  std::int64_t j = 0;
-  for (; j + kLanes <= pairs; j += kLanes)
-    cos_sin_on_axes_step(Whole{}, kLanes, positions, axis_of_pair + j, turns_per_token + j, gain, cos + j, sin + j);
-  if (const First rest{pairs - j}; rest.n > 0)
-    cos_sin_on_axes_step(rest, rest.n, positions, axis_of_pair + j, turns_per_token + j, gain, cos + j, sin + j);
+  const auto turns_of = [&](auto part, std::int64_t j) {
+    alignas(64) std::uint64_t factors[kLanes] = {};
+    const std::int64_t n = j + kLanes <= pairs ? kLanes : pairs - j;
+    for (std::int64_t i = 0; i < n; ++i) factors[i] = static_cast<std::uint64_t>(positions[axis_of_pair[j + i]]);
+    return load_turns_times(part, turns_per_token + j, factors);
+  };
+  cos_sin_from(turns_of, pairs, gain, cos, sin);
 }
 
 inline void cos_sin_of(const std::uint64_t* turns, std::int64_t pairs, const Gain& gain, float* cos,
                        float* sin) noexcept {
-  std::int64_t j = 0;
-  for (; j + kLanes <= pairs; j += kLanes)
-    cos_sin_step(Whole{}, load_turns(Whole{}, turns + j), gain, cos + j, sin + j);
-  if (const First rest{pairs - j}; rest.n > 0) cos_sin_step(rest, load_turns(rest, turns + j), gain, cos + j, sin + j);
+  cos_sin_from([&](auto part, std::int64_t j) { return load_turns(part, turns + j); }, pairs, gain, cos, sin);
 }

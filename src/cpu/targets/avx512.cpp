@@ -6,6 +6,7 @@
 #include "cpu/targets/begin.hpp"
 
 #include "cpu/vec/avx512.hpp"
+#include "cpu/vec/avx512_bf16_by_integers.hpp"
 
 #include "cpu/kernels/cos_sin-inl.hpp"
 #include "cpu/kernels/rotate-inl.hpp"

@@ -3,6 +3,9 @@
 
 namespace ropewalk::cpu {
 
+namespace avx512_bf16 {
+extern const KernelTable table;
+}
 namespace avx512 {
 extern const KernelTable table;
 }
@@ -24,9 +27,12 @@ bool has_avx512() noexcept {
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
 
+bool has_avx512_bf16() noexcept { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
+
 bool always() noexcept { return true; }
 
 constexpr Target kTargets[] = {
+    {"avx512_bf16", "AVX-512 F, BW, DQ, VL, BF16", has_avx512_bf16, &avx512_bf16::table},
     {"avx512", "AVX-512 F, BW, DQ, VL", has_avx512, &avx512::table},
     {"avx2", "AVX2, FMA, F16C", has_avx2, &avx2::table},
     {"scalar", "nothing", always, &scalar::table},

@@ -10,6 +10,9 @@ struct Vec {
 struct Bits {
   __m256i v;
 };
+struct Two {
+  Vec even, odd;
+};
 struct TurnsVec {
   Bits high, low;
 };
@@ -46,18 +49,23 @@ inline void store_16_bit(First part, __m128i x, void* at) noexcept {
   __builtin_memcpy(at, copy, static_cast<std::size_t>(part.n) * sizeof copy[0]);
 }
 
+/// The bits of the nearest bf16, ties to even, in the upper half of each lane; the lower half is of no use.
+inline __m256i rounded_in_place(Vec x) noexcept {
+  const __m256i bits = _mm256_castps_si256(x.v);
+  const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+  return _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+}
+inline __m128i as_bfloat16(Vec x) noexcept {
+  const __m256i rounded = _mm256_srli_epi32(rounded_in_place(x), 16);
+  return _mm256_castsi256_si128(_mm256_permute4x64_epi64(_mm256_packus_epi32(rounded, rounded), 0x08));
+}
 template <class Part>
 inline Vec load(Part part, const BFloat16* at) noexcept {
   return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load_16_bit(part, at)), 16))};
 }
 template <class Part>
 inline void store(Part part, Vec x, BFloat16* at) noexcept {
-  const __m256i bits = _mm256_castps_si256(x.v);
-  const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
-  __m256i rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
-  rounded = _mm256_srli_epi32(rounded, 16);
-  const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(rounded, rounded), 0x08);
-  store_16_bit(part, _mm256_castsi256_si128(packed), at);
+  store_16_bit(part, as_bfloat16(x), at);
 }
 
 template <class Part>
@@ -67,6 +75,42 @@ inline Vec load(Part part, const Float16* at) noexcept {
 template <class Part>
 inline void store(Part part, Vec x, Float16* at) noexcept {
   store_16_bit(part, _mm256_cvtps_ph(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), at);
+}
+
+inline void stream(Vec x, float* at) noexcept { _mm256_stream_ps(at, x.v); }
+inline void stream_16_bit(__m128i x, void* at) noexcept { _mm_stream_si128(static_cast<__m128i*>(at), x); }
+inline void stream(Vec x, Float16* at) noexcept {
+  stream_16_bit(_mm256_cvtps_ph(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), at);
+}
+inline void stream(Vec x, BFloat16* at) noexcept { stream_16_bit(as_bfloat16(x), at); }
+inline void end_streaming() noexcept { _mm_sfence(); }
+
+inline __m256i upper_half_of_each() noexcept { return _mm256_set1_epi32(static_cast<int>(0xffff0000u)); }
+inline Two load_two(const BFloat16* at) noexcept {
+  const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
+  return {{_mm256_castsi256_ps(_mm256_slli_epi32(x, 16))},
+          {_mm256_castsi256_ps(_mm256_and_si256(x, upper_half_of_each()))}};
+}
+inline Two in_twos(Vec a, Vec b) noexcept {
+  const auto in_order = [](__m256 x) {
+    return Vec{_mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(x), _MM_SHUFFLE(3, 1, 2, 0)))};
+  };
+  return {in_order(_mm256_shuffle_ps(a.v, b.v, _MM_SHUFFLE(2, 0, 2, 0))),
+          in_order(_mm256_shuffle_ps(a.v, b.v, _MM_SHUFFLE(3, 1, 3, 1)))};
+}
+template <bool kStream>
+inline void store_two(const Two& x, BFloat16* at) noexcept {
+  const __m256i even = _mm256_srli_epi32(rounded_in_place(x.even), 16), odd = rounded_in_place(x.odd);
+  const __m256i both = _mm256_blend_epi16(even, odd, 0xaa);
+  if constexpr (kStream)
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(at), both);
+  else
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(at), both);
+}
+template <bool kStream>
+inline void store_twos(const Two& a, BFloat16* at_a, const Two& b, BFloat16* at_b) noexcept {
+  store_two<kStream>(a, at_a);
+  store_two<kStream>(b, at_b);
 }
 
 inline Vec twice(__m128 x) noexcept {
@@ -132,6 +176,7 @@ inline Vec mul_add(Vec a, Vec b, Vec c) noexcept { return {_mm256_fmadd_ps(a.v, 
 inline Vec mul_sub(Vec a, Vec b, Vec c) noexcept { return {_mm256_fmsub_ps(a.v, b.v, c.v)}; }
 inline Vec sub_mul(Vec c, Vec a, Vec b) noexcept { return {_mm256_fnmadd_ps(a.v, b.v, c.v)}; }
 inline Vec swap_neighbours(Vec x) noexcept { return {_mm256_permute_ps(x.v, 0xb1)}; }
+inline Vec negate(Vec x) noexcept { return {_mm256_xor_ps(x.v, _mm256_set1_ps(-0.0f))}; }
 inline Vec negate_even(Vec x) noexcept {
   return {_mm256_xor_ps(x.v, _mm256_castsi256_ps(_mm256_set1_epi64x(0x80000000ll)))};
 }

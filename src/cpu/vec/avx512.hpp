@@ -10,6 +10,9 @@ struct Vec {
 struct Bits {
   __m512i v;
 };
+struct Two {
+  Vec even, odd;
+};
 struct TurnsVec {
   Bits high, low;
 };
@@ -40,14 +43,17 @@ template <class Part>
 inline Vec load(Part part, const BFloat16* at) noexcept {
   return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(load_16_bit(part, at)), 16))};
 }
+/// The bits of the nearest bf16, ties to even, in the upper half of each lane; the lower half is of no use.
+inline __m512i rounded_in_place(Vec x) noexcept {
+  const __m512i bits = _mm512_castps_si512(x.v);
+  const __mmask16 odd = _mm512_test_epi32_mask(bits, _mm512_set1_epi32(0x10000));
+  const __m512i down = _mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff));
+  return _mm512_mask_add_epi32(down, odd, bits, _mm512_set1_epi32(0x8000));
+}
+inline __m256i as_bfloat16(Vec x) noexcept { return _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded_in_place(x), 16)); }
 template <class Part>
 inline void store(Part part, Vec x, BFloat16* at) noexcept {
-  // By integers: vcvtneps2bf16 would flush subnormals, and is not on every AVX-512 processor.
-  const __m512i bits = _mm512_castps_si512(x.v);
-  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-  __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-  rounded = _mm512_srli_epi32(rounded, 16);
-  store_16_bit(part, _mm512_cvtepi32_epi16(rounded), at);
+  store_16_bit(part, as_bfloat16(x), at);
 }
 
 template <class Part>
@@ -57,6 +63,38 @@ inline Vec load(Part part, const Float16* at) noexcept {
 template <class Part>
 inline void store(Part part, Vec x, Float16* at) noexcept {
   store_16_bit(part, _mm512_cvtps_ph(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), at);
+}
+
+inline void stream(Vec x, float* at) noexcept { _mm512_stream_ps(at, x.v); }
+inline void stream_16_bit(__m256i x, void* at) noexcept { _mm256_stream_si256(static_cast<__m256i*>(at), x); }
+inline void stream(Vec x, BFloat16* at) noexcept { stream_16_bit(as_bfloat16(x), at); }
+inline void stream(Vec x, Float16* at) noexcept {
+  stream_16_bit(_mm512_cvtps_ph(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), at);
+}
+inline void end_streaming() noexcept { _mm_sfence(); }
+
+inline __m512i upper_half_of_each() noexcept { return _mm512_set1_epi32(static_cast<int>(0xffff0000u)); }
+inline Two load_two(const BFloat16* at) noexcept {
+  const __m512i x = _mm512_loadu_si512(at);
+  return {{_mm512_castsi512_ps(_mm512_slli_epi32(x, 16))},
+          {_mm512_castsi512_ps(_mm512_and_si512(x, upper_half_of_each()))}};
+}
+inline Two in_twos(Vec a, Vec b) noexcept {
+  const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  const __m512i odd = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+  return {{_mm512_permutex2var_ps(a.v, even, b.v)}, {_mm512_permutex2var_ps(a.v, odd, b.v)}};
+}
+/// Lanes whose upper halves are bf16: those of `even` go below those of `odd`.
+inline __m512i merged(__m512i even, __m512i odd) noexcept {
+  constexpr int kFirstOrBothOthers = 0xf8;
+  return _mm512_ternarylogic_epi32(_mm512_srli_epi32(even, 16), odd, upper_half_of_each(), kFirstOrBothOthers);
+}
+template <bool kStream>
+inline void put_two(__m512i x, BFloat16* at) noexcept {
+  if constexpr (kStream)
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(at), x);
+  else
+    _mm512_storeu_si512(at, x);
 }
 
 inline Vec twice(__m256 x) noexcept {
@@ -110,6 +148,7 @@ inline Vec mul_add(Vec a, Vec b, Vec c) noexcept { return {_mm512_fmadd_ps(a.v, 
 inline Vec mul_sub(Vec a, Vec b, Vec c) noexcept { return {_mm512_fmsub_ps(a.v, b.v, c.v)}; }
 inline Vec sub_mul(Vec c, Vec a, Vec b) noexcept { return {_mm512_fnmadd_ps(a.v, b.v, c.v)}; }
 inline Vec swap_neighbours(Vec x) noexcept { return {_mm512_permute_ps(x.v, 0xb1)}; }
+inline Vec negate(Vec x) noexcept { return {_mm512_xor_ps(x.v, _mm512_set1_ps(-0.0f))}; }
 inline Vec negate_even(Vec x) noexcept {
   return {_mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(x.v), _mm512_set1_epi64(0x80000000ll)))};
 }

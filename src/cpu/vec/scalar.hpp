@@ -10,6 +10,10 @@ struct Vec {
 struct Bits {
   std::uint32_t lane[kLanes];
 };
+/// 2 kLanes neighbours: those with an even index, those with an odd one.
+struct Two {
+  Vec even, odd;
+};
 /// Phases, 2^64 to a turn, split into their upper and lower halves.
 struct TurnsVec {
   Bits high, low;
@@ -94,6 +98,36 @@ inline Vec load(Part part, const T* at) noexcept {
 template <class Part, class T>
 inline void store(Part part, Vec x, T* at) noexcept {
   for (std::int64_t i = 0; i < part.n; ++i) narrow(x.lane[i], at + i);
+}
+
+/// Past the caches, to an address that kStreamBytes divides; like store where a processor has no such thing.
+template <class T>
+inline void stream(Vec x, T* at) noexcept {
+  store(Whole{}, x, at);
+}
+/// Orders what was streamed before everything that follows.
+inline void end_streaming() noexcept {}
+
+/// 2 kLanes elements.
+inline Two load_two(const BFloat16* at) noexcept {
+  return {each_lane([&](std::int64_t i) { return widen(at[2 * i]); }),
+          each_lane([&](std::int64_t i) { return widen(at[2 * i + 1]); })};
+}
+/// 2 kLanes floats, the first half of them in a.
+inline Two in_twos(Vec a, Vec b) noexcept {
+  const auto pick = [&](std::int64_t i) { return i < kLanes ? a.lane[i] : b.lane[i - kLanes]; };
+  return {each_lane([&](std::int64_t i) { return pick(2 * i); }),
+          each_lane([&](std::int64_t i) { return pick(2 * i + 1); })};
+}
+/// Two times 2 kLanes elements, together because what is rare in rounding is then looked for once.
+template <bool kStream>
+inline void store_twos(const Two& a, BFloat16* at_a, const Two& b, BFloat16* at_b) noexcept {
+  for (std::int64_t i = 0; i < kLanes; ++i) {
+    narrow(a.even.lane[i], at_a + 2 * i);
+    narrow(a.odd.lane[i], at_a + 2 * i + 1);
+    narrow(b.even.lane[i], at_b + 2 * i);
+    narrow(b.odd.lane[i], at_b + 2 * i + 1);
+  }
 }
 
 /// n / 2 floats, each in two lanes: a a b b ...
@@ -184,6 +218,9 @@ inline Vec sub_mul(Vec c, Vec a, Vec b) noexcept {
 /// b a d c ...
 inline Vec swap_neighbours(Vec x) noexcept {
   return each_lane([&](std::int64_t i) { return x.lane[i ^ 1]; });
+}
+inline Vec negate(Vec x) noexcept {
+  return each_lane([&](std::int64_t i) { return -x.lane[i]; });
 }
 /// -a b -c d ...
 inline Vec negate_even(Vec x) noexcept {

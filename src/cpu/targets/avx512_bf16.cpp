@@ -1,0 +1,15 @@
+#include "cpu/kernel_table.hpp"
+
+#include <immintrin.h>
+
+#define ROPEWALK_TARGET_NAMESPACE avx512_bf16
+#include "cpu/targets/begin.hpp"
+
+#include "cpu/vec/avx512.hpp"
+#include "cpu/vec/avx512_bf16.hpp"
+
+#include "cpu/kernels/cos_sin-inl.hpp"
+#include "cpu/kernels/rotate-inl.hpp"
+#include "cpu/kernels/turn_scattered-inl.hpp"
+
+#include "cpu/targets/end.hpp"
