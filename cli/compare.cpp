@@ -63,7 +63,8 @@ Side read_side(const CompareArgs& args, const std::string& path, const std::stri
   EngineOptions settings;
   if (!args.context.empty()) settings.context = parse_tokens(args.context, "--context");
   for (const LayerKind& kind : side.positions.kinds)
-    side.readings.push_back(engine ? read_as(*engine, side.positions, kind, settings) : EngineReading{kind.spec, {}});
+    side.readings.push_back(engine ? read_as(*engine, side.positions, kind, settings)
+                                   : EngineReading{kind.spec, {}, kind.unrotated_query_temperature});
   return side;
 }
 
@@ -128,6 +129,10 @@ std::vector<StructureDifference> structure_of(const RotarySpec& a, const RotaryS
   return found;
 }
 
+std::string shown_temperature(const std::optional<QueryTemperature>& t) {
+  return t ? fmt::format("1 + {:g} ln(1 + floor((p + {}) / {}))", t->beta, t->offset, t->context) : "none";
+}
+
 // One pair's phases at a position, whatever the numerics. A pair that a side does not have stands still there.
 Turns turns_at(const RotarySpec& spec, const Frequencies& frequencies, std::int64_t position, std::size_t pair) {
   if (pair >= frequencies.inv_freq.size()) return 0;
@@ -156,13 +161,6 @@ KindDifference compare_kind(std::string name, const RotarySpec& a, const RotaryS
   if (fa.softmax_scale_multiplier != fb.softmax_scale_multiplier)
     result.structure.push_back({"softmax_scale_multiplier", fmt::format("{:.9g}", fa.softmax_scale_multiplier),
                                 fmt::format("{:.9g}", fb.softmax_scale_multiplier)});
-  const auto temperature = [](const RotarySpec& spec) -> std::string {
-    if (!spec.query_temperature) return "none";
-    const QueryTemperature& t = *spec.query_temperature;
-    return fmt::format("1 + {:g} ln(1 + floor((p + {}) / {}))", t.beta, t.offset, t.context);
-  };
-  if (a.query_temperature != b.query_temperature)
-    result.structure.push_back({"query_temperature", temperature(a), temperature(b)});
   const auto pairs = static_cast<std::size_t>(std::max(a.pairs(), b.pairs()));
   for (std::size_t j = 0; j < pairs; ++j) {
     PairDifference one{.pair = static_cast<int>(j)};
@@ -283,7 +281,7 @@ void write_kind(JsonOut& json, const KindDifference& kind) {
 struct KindPair {
   std::string name;
   const LayerKind *kind_a, *kind_b;
-  const std::optional<RotarySpec>*a, *b;
+  const EngineReading *a, *b;
 };
 
 // Kinds of one name belong together; a single kind on each side does so whatever its name.
@@ -293,7 +291,7 @@ std::vector<KindPair> matched(const Side& a, const Side& b, const std::string& o
   const auto& kinds_a = a.positions.kinds;
   const auto& kinds_b = b.positions.kinds;
   if (kinds_a.size() == 1 && kinds_b.size() == 1 && only.empty())
-    return {{kinds_a[0].name, &kinds_a[0], &kinds_b[0], &a.readings[0].spec, &b.readings[0].spec}};
+    return {{kinds_a[0].name, &kinds_a[0], &kinds_b[0], &a.readings[0], &b.readings[0]}};
   for (std::size_t i = 0; i < kinds_a.size(); ++i) {
     if (!only.empty() && kinds_a[i].name != only) continue;
     const auto other = std::find_if(kinds_b.begin(), kinds_b.end(),
@@ -301,8 +299,8 @@ std::vector<KindPair> matched(const Side& a, const Side& b, const std::string& o
     if (other == kinds_b.end())
       unmatched.push_back(kinds_a[i].name + " only in " + a.title);
     else
-      found.push_back({kinds_a[i].name, &kinds_a[i], &*other, &a.readings[i].spec,
-                       &b.readings[static_cast<std::size_t>(other - kinds_b.begin())].spec});
+      found.push_back({kinds_a[i].name, &kinds_a[i], &*other, &a.readings[i],
+                       &b.readings[static_cast<std::size_t>(other - kinds_b.begin())]});
   }
   for (const LayerKind& kind : kinds_b)
     if ((only.empty() || kind.name == only) &&
@@ -345,19 +343,22 @@ int compare(const CompareArgs& args) {
   std::vector<KindDifference> differences;
   for (const KindPair& kind : kinds)
     for (const std::int64_t length : lengths_of(args, a, b)) {
-      const auto note_layers = [&](KindDifference& one) {
+      const auto note_both = [&](KindDifference& one) {
+        if (kind.a->query_temperature() != kind.b->query_temperature())
+          one.structure.push_back({"query_temperature", shown_temperature(kind.a->query_temperature()),
+                                   shown_temperature(kind.b->query_temperature())});
         if (kind.kind_a->layers != kind.kind_b->layers)
           one.structure.push_back({"layers", shown_layers(kind.kind_a->layers), shown_layers(kind.kind_b->layers)});
       };
-      if (kind.a->has_value() && kind.b->has_value()) {
-        differences.push_back(compare_kind(kind.name, **kind.a, **kind.b, length, args.tolerance));
-        note_layers(differences.back());
+      if (kind.a->spec && kind.b->spec) {
+        differences.push_back(compare_kind(kind.name, *kind.a->spec, *kind.b->spec, length, args.tolerance));
+        note_both(differences.back());
         continue;
       }
       KindDifference& one = differences.emplace_back(kind.name, length);
-      if (kind.a->has_value() != kind.b->has_value())
-        one.structure = {{"rotates", kind.a->has_value() ? "true" : "false", kind.b->has_value() ? "true" : "false"}};
-      note_layers(one);
+      if (kind.a->spec.has_value() != kind.b->spec.has_value())
+        one.structure = {{"rotates", kind.a->spec ? "true" : "false", kind.b->spec ? "true" : "false"}};
+      note_both(one);
     }
   const bool same = unmatched.empty() && std::all_of(differences.begin(), differences.end(),
                                                      [](const KindDifference& one) { return one.same(); });

@@ -181,9 +181,8 @@ bool all_whole(const Json& positions) {
 
 }  // namespace
 
-// The library's answer is unsupported where it refuses the config by name. Beside that, what it answers in part:
-// the query temperature of layers that do not turn, which a kind without a spec has no place for, and numbers that
-// stand in the weights. tests/cli/test_conform.py holds the families that are unsupported today.
+// The library's answer is unsupported where it refuses the config by name, and for numbers that stand in the weights.
+// tests/cli/test_conform.py holds the families that are unsupported today.
 SelfAnswer answer_by_self(const GoldenCase& asked, Numerics numerics) {
   const GoldenEncoding& e = *asked.encoding;
   ReadOptions options;
@@ -206,10 +205,7 @@ SelfAnswer answer_by_self(const GoldenCase& asked, Numerics numerics) {
   const auto tokens = static_cast<std::int64_t>(e.tokens());
   std::vector<double> gain(e.tokens(), 1.0);
   std::vector<std::pair<int, int>> moved;  // channels as they are written, and where the suite expects them
-  if (!kind->spec) {
-    if (!e.query_scale.empty() && !asked.key)
-      return {{}, {}, "the query temperature of layers that do not turn is left to the caller"};
-  } else {
+  if (kind->spec) {
     RotarySpec spec = *kind->spec;
     if (multipliers) {  // Mistral Large 4 stores their logarithms
       spec.frequency_multipliers.clear();
@@ -244,19 +240,18 @@ SelfAnswer answer_by_self(const GoldenCase& asked, Numerics numerics) {
       if (const auto error = rotary->check({&operand, 1}, view)) return {{}, {}, error->line()};
       rotary->apply({&operand, 1}, view, call);
     }
-    if (spec.query_temperature && !asked.key)
-      for (std::size_t token = 0; token < e.tokens(); ++token) {
-        const auto& t = *spec.query_temperature;
-        const auto position = e.asked_positions[0][token].get<std::int64_t>();
-        const double steps = std::floor(static_cast<double>(position + t.offset) / static_cast<double>(t.context));
-        gain[token] = 1 + t.beta * std::log1p(steps);
-      }
     for (int pair = 0; pair < spec.pairs(); ++pair) {
       const ChannelPair in = spec.channels(pair), to = spec.output_channels(pair);
       if (in.first != to.first) moved.emplace_back(to.first, in.first);
       if (in.second != to.second) moved.emplace_back(to.second, in.second);
     }
   }
+  if (const auto& t = kind->query_temperature(); t && !asked.key)
+    for (std::size_t token = 0; token < e.tokens(); ++token) {
+      const auto position = e.asked_positions[0][token].get<std::int64_t>();
+      const double steps = std::floor(static_cast<double>(position + t->offset) / static_cast<double>(t->context));
+      gain[token] = 1 + t->beta * std::log1p(steps);
+    }
   const auto channels = static_cast<std::size_t>(e.head_dim);
   for (std::size_t token = 0; token < e.tokens(); ++token) {
     std::vector<std::vector<double>> heads;

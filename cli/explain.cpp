@@ -72,19 +72,19 @@ void write_kind(JsonOut& json, const ExplainedKind& explained) {
   json.field("inv_freq", frequencies.inv_freq);
   json.field("attention_factor", frequencies.attention_factor);
   json.field("softmax_scale_multiplier", frequencies.softmax_scale_multiplier);
+  json.key("query_temperature");
+  if (const auto& temperature = kind.query_temperature()) {
+    json.begin_object();
+    json.field("beta", temperature->beta);
+    json.field("context", temperature->context);
+    json.field("offset", temperature->offset);
+    json.end();
+  } else {
+    json.null();
+  }
   if (kind.spec) {
     json.field("numerics", name_of(spec.numerics));
     json.field("clockwise", spec.clockwise);
-    json.key("query_temperature");
-    if (spec.query_temperature) {
-      json.begin_object();
-      json.field("beta", spec.query_temperature->beta);
-      json.field("context", spec.query_temperature->context);
-      json.field("offset", spec.query_temperature->offset);
-      json.end();
-    } else {
-      json.null();
-    }
     json.key("axis_of_pair").begin_row();
     for (const std::uint8_t axis : spec.axis_of_pair) json.value(int{axis});
     json.end();
@@ -329,8 +329,15 @@ void write_kind(Page& page, const ExplainedKind& explained, const CheckpointPosi
       where = fmt::format(": {} of {} layers", kind.layers.size(), positions.layer_count);
   }
   page.title(kind.name + where);
+  const auto& warmth = kind.query_temperature();
+  const std::string warmed =
+      warmth ? fmt::format("query x 1 + {:g} ln(1 + floor((p{}) / {})) at position p", warmth->beta,
+                           warmth->offset == 0 ? "" : fmt::format(" + {}", warmth->offset), grouped(warmth->context))
+             : "";
   if (!kind.spec) {
-    page.line(fmt::format("  no rotation: queries and keys of {} channels pass as they are", kind.head_dim));
+    page.line(fmt::format("  no rotation: queries and keys of {} channels pass as they are{}", kind.head_dim,
+                          warmth ? ", but for" : ""));
+    if (warmth) page.wrapped("factors", warmed, 12);
     return;
   }
   page.wrapped("spec", to_string(*kind.spec), 12);
@@ -342,11 +349,7 @@ void write_kind(Page& page, const ExplainedKind& explained, const CheckpointPosi
                                          shown_factor(factor), shown_factor(factor * factor)),
                12);
   page.wrapped("", fmt::format("softmax scale x {}", shown_factor(frequencies.softmax_scale_multiplier)), 12);
-  if (const auto& warmth = kind.spec->query_temperature)
-    page.wrapped("",
-                 fmt::format("query x 1 + {:g} ln(1 + floor((p{}) / {})) at position p", warmth->beta,
-                             warmth->offset == 0 ? "" : fmt::format(" + {}", warmth->offset), grouped(warmth->context)),
-                 12);
+  if (warmth) page.wrapped("", warmed, 12);
   std::int64_t turning = 0, unfinished = 0;
   for (const double inv_freq : frequencies.inv_freq) {
     turning += inv_freq > 0 ? 1 : 0;

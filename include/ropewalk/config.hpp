@@ -21,6 +21,13 @@ struct LayerKind {
   /// What each position stream counts, in the order in which the family's own code and positions_from_grid have them:
   /// "time", "height", "width", "token", "image", or a name of the family's own. Empty for one stream.
   std::vector<std::string> streams{};
+  /// What a kind that does not rotate multiplies its queries by (Llama 4). A kind that rotates has it in its spec.
+  std::optional<QueryTemperature> unrotated_query_temperature{};
+
+  /// Of either, the one that this kind has.
+  const std::optional<QueryTemperature>& query_temperature() const noexcept {
+    return spec ? spec->query_temperature : unrotated_query_temperature;
+  }
 };
 
 /// Where a number of the answer came from.

@@ -39,6 +39,12 @@ struct Departure {
 struct EngineReading {
   std::optional<RotarySpec> spec;  ///< nothing: the engine does not rotate this kind either
   std::vector<Departure> departures;
+  std::optional<QueryTemperature> unrotated_query_temperature{};  ///< of a kind that does not rotate
+
+  /// Of either, the one that this kind has.
+  const std::optional<QueryTemperature>& query_temperature() const noexcept {
+    return spec ? spec->query_temperature : unrotated_query_temperature;
+  }
 };
 
 /// Reads one kind of a checkpoint by an engine's conventions.

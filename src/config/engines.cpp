@@ -167,6 +167,16 @@ void llama_cpp_leftovers(const Case& c) {
   if (!left.empty()) c.departs("B-8", "pairs " + left + " follow a fourth stream, which is 0: they stand still");
 }
 
+// Layers that do not turn. The converter writes neither attn_scale nor floor_scale: both are constants of the code.
+void llama_cpp_temperature(const CheckpointPositions& positions, EngineReading& reading) {
+  const QueryTemperature constants{.beta = 0.1, .context = 8192, .offset = 1};
+  if (!positions.family.starts_with("llama4") || reading.unrotated_query_temperature == constants) return;
+  reading.unrotated_query_temperature = constants;
+  reading.departures.push_back({"B-25",
+                                "queries are multiplied by 1 + 0.1 ln(1 + floor((p + 1) / 8192)) whatever "
+                                "attn_temperature_tuning, attn_scale and floor_scale say"});
+}
+
 constexpr Rule kVllmRules[] = {vllm_dynamic_is_static, vllm_longrope_by_configured_length, vllm_deepseek_mscale,
                                vllm_mrope_yarn,        vllm_proportional_factor,           keys_stay_in_place};
 constexpr Rule kLlamaCppRules[] = {llama_cpp_no_dynamic, llama_cpp_longrope,  llama_cpp_yarn,
@@ -191,8 +201,11 @@ Result<Engine> engine_named(std::string_view name) {
 
 EngineReading read_as(Engine engine, const CheckpointPositions& positions, const LayerKind& kind,
                       const EngineOptions& options) {
-  EngineReading reading{kind.spec, {}};
-  if (!reading.spec) return reading;
+  EngineReading reading{kind.spec, {}, kind.unrotated_query_temperature};
+  if (!reading.spec) {
+    if (engine == Engine::kLlamaCpp) llama_cpp_temperature(positions, reading);
+    return reading;
+  }
   const Case c{positions, options.context > 0 ? options.context : positions.max_context, *reading.spec,
                reading.departures};
   switch (engine) {

@@ -696,10 +696,10 @@ void Reader::make_kinds() {
     local.spec->scaling = NoScaling{};
     from("scaling[" + local.name + "]", "none", std::string(row_->source));
   }
-  if (row_->name == "llama4")
-    note(
-        "the full_attention layers do not turn; llama.cpp multiplies their queries by 1 + 0.1 ln(1 + floor((p + 1) / "
-        "8192))");
+  if (row_->name == "llama4") {  // no key has it: llama.cpp's own constants
+    global.unrotated_query_temperature = QueryTemperature{.beta = 0.1, .context = 8192, .offset = 1};
+    if (!global.layers.empty()) from("query_temperature[" + global.name + "]", "0.1", std::string(row_->source));
+  }
 
   if (local.spec == global.spec) {
     out_.kinds.push_back({"default", layers_where(all), spec_.head_dim, spec_});

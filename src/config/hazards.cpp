@@ -33,6 +33,8 @@ class Hazards {
       if (kind.spec) {
         turns = true;
         of_kind(kind.name, *kind.spec);
+      } else if (kind.unrotated_query_temperature) {
+        temperature(kind.name, *kind.unrotated_query_temperature);
       }
     if (turns && length_ > 256)
       say("",
@@ -125,11 +127,12 @@ class Hazards {
     if (frequencies.softmax_scale_multiplier != 1.0)
       say(name, "the softmax scale is multiplied by " + shown(frequencies.softmax_scale_multiplier, "%.9g") +
                     ": engines that leave it out are exact at position 0 only");
-    if (spec.query_temperature)
-      say(name, "queries are multiplied by 1 + " + shown(spec.query_temperature->beta) + " * ln(1 + floor((p + " +
-                    std::to_string(spec.query_temperature->offset) + ") / " +
-                    std::to_string(spec.query_temperature->context) +
-                    ")): it belongs to the query, not to cached keys");
+    if (spec.query_temperature) temperature(name, *spec.query_temperature);
+  }
+
+  void temperature(const std::string& name, const QueryTemperature& t) {
+    say(name, "queries are multiplied by 1 + " + shown(t.beta) + " * ln(1 + floor((p + " + std::to_string(t.offset) +
+                  ") / " + std::to_string(t.context) + ")): it belongs to the query, not to cached keys");
   }
 
   const CheckpointPositions& positions_;

@@ -212,15 +212,31 @@ void ConfigReader::read_no_rope_list() {
   const auto unturned = layers_where([&](int i) { return !turns(i); });
   if (out_.layer_count == 0 || unturned.size() != static_cast<std::size_t>(out_.layer_count))
     add_kind("default", layers_where(turns), head_dim, std::move(one));
-  if (!unturned.empty() || out_.layer_count == 0) add_kind("nope", unturned, head_dim, std::nullopt);
-  if (config_.has("attn_temperature_tuning")) {
-    const Json& tuning = *config_.find("attn_temperature_tuning");
-    if (tuning != false && tuning != 0)
-      out_.notes.push_back(
-          "layers that do not turn multiply their queries by 1 + attn_scale * ln(1 + floor((p + 1) / floor_scale))");
-    config_.find("attn_scale");
-    config_.find("floor_scale");
-  }
+  const bool all_turn = unturned.empty() && out_.layer_count > 0;
+  if (!all_turn) add_kind("nope", unturned, head_dim, std::nullopt);
+  if (row_->name == "llama4_text") read_unrotated_temperature(all_turn ? nullptr : &out_.kinds.back());
+}
+
+// Llama 4's queries in layers that do not turn (transformers models/llama4: Llama4TextAttention). Published files say
+// true or 4, and the class asks only whether it is 0. No such layer: the keys are read and say nothing.
+void ConfigReader::read_unrotated_temperature(LayerKind* kind) {
+  const Json* const tuning = config_.find("attn_temperature_tuning");
+  if (tuning != nullptr && !tuning->is_boolean() && !tuning->is_number())
+    refuse(Code::kInvalid, config_.where("attn_temperature_tuning"),
+           "want true, false or a number, got " + shown(*tuning));
+  const auto beta = config_.number("attn_scale", 0.0, "a number >= 0");
+  const auto context = config_.integer("floor_scale", 1, kMostTokens);
+  if (kind == nullptr || (tuning != nullptr && (*tuning == false || *tuning == 0)) || beta == 0.0) return;
+  const auto& temperature = kind->unrotated_query_temperature =
+      QueryTemperature{.beta = beta.value_or(0.1), .context = context.value_or(8192), .offset = 1};
+  const auto from = [&](const std::string& key, bool given, const std::string& value) {
+    return given ? config_.where(key) : out_.family + " family: " + key + " is " + value + " if missing";
+  };
+  const std::string shown_beta = shown(temperature->beta), shown_context = std::to_string(temperature->context);
+  out_.provenance.push_back(
+      {"query_temperature.beta[nope]", shown_beta, from("attn_scale", beta.has_value(), shown_beta)});
+  out_.provenance.push_back(
+      {"query_temperature.context[nope]", shown_context, from("floor_scale", context.has_value(), shown_context)});
 }
 
 // layer_rope_theta: 0 does not turn.

@@ -103,6 +103,7 @@ class ConfigReader {
   void read_kinds();
   void read_by_type();
   void read_no_rope_list();
+  void read_unrotated_temperature(LayerKind* kind);
   void read_theta_list();
   const NestedKind* nested_kind(std::string_view type) const;
   void read_nested();

@@ -3,6 +3,7 @@
 #include "config/mapped_file.hpp"
 #include "config/printable.hpp"
 #include "config/stated_layout.hpp"
+#include "math/text.hpp"
 
 #include <ropewalk/config.hpp>
 #include <ropewalk/gguf.hpp>
@@ -33,10 +34,17 @@ std::string hash_of(std::string_view text) {
   return digits;
 }
 
+// Of layers that do not turn, what is left to say: their query temperature.
+std::string fingerprint_of_unrotated(const LayerKind& kind) {
+  const std::optional<QueryTemperature>& t = kind.unrotated_query_temperature;
+  if (!t || t->beta == 0.0) return "none";
+  return "none " + math::shown(t->beta) + " " + std::to_string(t->context) + " " + std::to_string(t->offset);
+}
+
 // A spec by what it does. Where that depends on the length and no length was asked for, also by what it does at four
 // times the trained one: without it dynamic NTK could not be told from none.
 Result<std::string> fingerprint_of(const LayerKind& kind, std::int64_t trained, std::int64_t running_length) {
-  if (!kind.spec) return std::string("none");
+  if (!kind.spec) return fingerprint_of_unrotated(kind);
   Result<std::string> here = fingerprint(*kind.spec, running_length);
   if (!here || running_length != 0 || !depends_on_length(kind.spec->scaling)) return here;
   const Result<std::string> far = fingerprint(*kind.spec, 4 * (trained > 0 ? trained : 1));
@@ -98,7 +106,7 @@ Result<std::string> fingerprint(const CheckpointPositions& positions, std::int64
     }
     layers[same].insert(layers[same].end(), kind.layers.begin(), kind.layers.end());
   }
-  if (kinds.size() == 1 && kinds[0] != "none") return kinds[0];
+  if (kinds.size() == 1 && !kinds[0].starts_with("none")) return kinds[0];
 
   std::vector<std::pair<std::vector<int>, std::string>> ordered;
   for (std::size_t i = 0; i < kinds.size(); ++i) {

@@ -132,6 +132,45 @@ def test_the_layers_of_a_kind_count(config):
     assert layers["nope"] == [{"what": "layers", "a": "3, 7 (2)", "b": "1, 3, 5, 7 (4)"}]
 
 
+LLAMA4 = {"model_type": "llama4_text", "hidden_size": 256, "num_attention_heads": 2, "num_hidden_layers": 8, "head_dim": 128,
+          "max_position_embeddings": 262144, "rope_theta": 500000.0}
+
+
+@pytest.mark.parametrize("change, theirs", [
+    ({"floor_scale": 4096}, "1 + 0.1 ln(1 + floor((p + 1) / 4096))"),
+    ({"attn_scale": 0.25}, "1 + 0.25 ln(1 + floor((p + 1) / 8192))"),
+    ({"attn_temperature_tuning": False}, "none"),
+    ({"attn_temperature_tuning": 0}, "none"),
+    ({"attn_scale": 0.0}, "none"),
+])
+def test_the_query_temperature_of_layers_that_do_not_turn(config, change, theirs):
+    a, b = config(LLAMA4, "a.json"), config(LLAMA4 | change, "b.json")
+    found = compared(a, b)
+    assert not found["same"]
+    kinds = {kind["name"]: kind for kind in found["kinds"]}
+    assert kinds["default"]["same"]
+    assert kinds["nope"]["structure"] == [
+        {"what": "query_temperature", "a": "1 + 0.1 ln(1 + floor((p + 1) / 8192))", "b": theirs}]
+    assert f"query_temperature: 1 + 0.1 ln(1 + floor((p + 1) / 8192)) | {theirs}" in ok("compare", a, b)
+    prints = [json.loads(ok("explain", path, "--json"))["fingerprint"] for path in (a, b)]
+    assert prints[0] != prints[1]
+    # llama.cpp has the family's own numbers as constants.
+    assert compared(a, "--as", "llama.cpp")["same"]
+    assert [one["id"] for one in compared(b, "--as", "llama.cpp")["b"]["departures"]] == ["B-25"]
+
+
+def test_the_family_says_the_temperature_where_the_config_does_not(config):
+    said = LLAMA4 | {"attn_temperature_tuning": 4, "attn_scale": 0.1, "floor_scale": 8192}
+    assert compared(config(LLAMA4, "a.json"), config(said, "b.json"))["same"]
+    without = [config(LLAMA4 | {"attn_temperature_tuning": False}, "a.json"), config(LLAMA4 | {"attn_scale": 0.0}, "b.json")]
+    assert compared(*without)["same"]
+    # Where every layer turns, nothing asks for it.
+    assert compared(config(LLAMA4 | {"no_rope_layers": [1] * 8}, "a.json"),
+                    config(said | {"no_rope_layers": [1] * 8, "floor_scale": 1}, "b.json"))["same"]
+    refused("explain", config(LLAMA4 | {"attn_temperature_tuning": "yes"}), says="attn_temperature_tuning")
+    refused("explain", config(LLAMA4 | {"floor_scale": 0}), says="floor_scale")
+
+
 def test_pairs_that_one_side_does_not_have_stand_still_there(config):
     neox = {"model_type": "gpt_neox", "hidden_size": 256, "num_attention_heads": 4, "num_hidden_layers": 2,
             "max_position_embeddings": 2048, "rotary_pct": 0.25}

@@ -19,7 +19,6 @@ NOT_YET = {"dual_chunk", "fope", "learned_frequencies", "ntk_fixed", "xpos", "ya
 # Single cases of families that it answers otherwise.
 PARTLY = {
     "mrope_interleaved": ("interleaved position sections",),
-    "query_temperature": ("left to the caller",),
     "rescaled_grid": ("timm_rope_cat",),
 }
 

@@ -17,6 +17,9 @@ namespace {
 
 Json kind_json(const ropewalk::LayerKind& kind, std::int64_t length) {
   Json out = {{"name", kind.name}, {"layers", kind.layers}, {"head_dim", kind.head_dim}, {"inv_freq", Json::array()}};
+  if (const auto& temperature = kind.query_temperature())
+    out["query_temperature"] = {
+        {"beta", temperature->beta}, {"context", temperature->context}, {"offset", temperature->offset}};
   if (!kind.spec) return out;
   const ropewalk::RotarySpec& spec = *kind.spec;
   const auto frequencies = ropewalk::make_frequencies(spec, length);
@@ -34,10 +37,6 @@ Json kind_json(const ropewalk::LayerKind& kind, std::int64_t length) {
   out["theta"] = spec.theta;
   out["scaling"] = std::string(ropewalk::name_of(spec.scaling));
   out["axis_of_pair"] = spec.axis_of_pair;
-  if (spec.query_temperature)
-    out["query_temperature"] = {{"beta", spec.query_temperature->beta},
-                                {"context", spec.query_temperature->context},
-                                {"offset", spec.query_temperature->offset}};
   return out;
 }
 

@@ -789,6 +789,36 @@ def test_every_model_type_is_answered_or_refused_by_name(surveyed):
             assert ":" in remark, (mt, remark)
 
 
+@pytest.mark.parametrize("change", [{}, {"floor_scale": 100}, {"attn_scale": 0.25}, {"attn_temperature_tuning": False}])
+def test_llama_4_warms_the_queries_of_layers_that_do_not_turn(change, monkeypatch):
+    from transformers.models.llama4 import modeling_llama4 as theirs
+
+    class Past:
+        def get_seq_length(self, _):
+            return self.length
+
+        def update(self, k, v, _):
+            return k, v
+
+    seen = []
+    monkeypatch.setattr(theirs, "eager_attention_forward", lambda _, q, *rest, **more: (seen.append(q), q.transpose(1, 2))[::-1])
+    config = CONFIG_MAPPING["llama4_text"](hidden_size=8, num_attention_heads=2, num_key_value_heads=2, head_dim=4,
+                                           num_hidden_layers=4, **change)
+    config._attn_implementation = "eager"
+    (answer,) = ask([{"config": {"model_type": "llama4_text", "num_hidden_layers": 4} | change}])
+    (kind,) = [k for k in answer["kinds"] if k["name"] == "nope"]
+    assert kind["layers"] == [3]
+    t = kind.get("query_temperature", {"beta": 0.0, "context": 1, "offset": 0})
+    assert (t["beta"] == 0.0) == ("attn_temperature_tuning" in change)
+    attention = theirs.Llama4TextAttention(config, 3)
+    past, x = Past(), torch.ones(1, 1, 8)
+    plain = attention.q_proj(x).view(2, 4)
+    for past.length in (0, 98, 99, 4095, 8190, 8191, 300000):
+        attention(x, None, None, past_key_values=past)
+        warmth = 1 + t["beta"] * np.log(1 + np.floor((past.length + t["offset"]) / t["context"]))
+        assert torch.allclose(seen[-1].view(2, 4), warmth * plain, rtol=1e-6), past.length
+
+
 def test_published_model_types_outside_transformers_are_known_by_name():
     rows = {f["name"] for f in families()}
     assert not set(ELSEWHERE) & set(CONFIG_MAPPING_NAMES)

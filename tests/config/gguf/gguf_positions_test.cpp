@@ -468,6 +468,10 @@ TEST(GgufPositions, LayersThatDoNotTurn) {
     EXPECT_TRUE(positions->kinds[0].spec);
     EXPECT_THAT(positions->kinds[1].layers, ElementsAre(3, 7));
     EXPECT_FALSE(positions->kinds[1].spec);
+    EXPECT_EQ(
+        positions->kinds[1].query_temperature(),
+        arch == "llama4" ? std::optional(QueryTemperature{.beta = 0.1, .context = 8192, .offset = 1}) : std::nullopt)
+        << arch;
   }
   EXPECT_EQ(read(model("exaone4"))->kinds.size(), 1u);
   expect_refused(model("llama4").u32("llama4.attention.sliding_window", 0), Code::kUnsupported,
