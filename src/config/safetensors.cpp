@@ -215,10 +215,14 @@ std::optional<Error> place_tensors(std::vector<SafetensorsTensor>& tensors, std:
       want = 0;
       overflows = false;
     }
-    if (overflows || want != tensor.bytes)
+    if (overflows)
       return Error{Code::kFormat, where,
-                   who + "want " + (overflows ? "more than 2^64" : std::to_string(want)) +
-                       " bytes for its shape and dtype, got " + std::to_string(tensor.bytes)};
+                   who + "shape: want one of the " + std::to_string(tensor.bytes) +
+                       " bytes between its data_offsets, got one of more than 2^64"};
+    if (want != tensor.bytes)
+      return Error{
+          Code::kFormat, where,
+          who + "want " + std::to_string(want) + " bytes for its shape and dtype, got " + std::to_string(tensor.bytes)};
     if (tensor.offset != end)
       return Error{Code::kFormat, where,
                    who + "want data from byte " + std::to_string(end) + ", where the one before it ends, got byte " +

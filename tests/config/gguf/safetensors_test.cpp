@@ -110,7 +110,7 @@ TEST(Safetensors, RefusesWrongRows) {
   expect_refused(row(R"("dtype":"F32","shape":[3],"data_offsets":[0,8])"),
                  "want 12 bytes for its shape and dtype, got 8");
   expect_refused(row(R"("dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,8])"),
-                 "want more than 2^64 bytes");
+                 "shape: want one of the 8 bytes between its data_offsets, got one of more than 2^64");
   expect_refused(row(R"("dtype":"F4","shape":[16],"data_offsets":[0,8])"), "got \"F4\"", Code::kUnsupported);
   expect_refused(built(R"({"t":3})", 8), "tensor \"t\": want an object, got 3");
   expect_refused(built(R"({"__metadata__":{"a":1}})", 0), "\"__metadata__\": want strings, got 1");
