@@ -27,7 +27,7 @@ namespace {
 
 struct CompareArgs {
   std::string a, b;
-  std::string as_a, as_b;
+  std::optional<std::string> as_a, as_b;  // "" was given too, and names no engine
   std::string family;
   std::string kind;
   std::string numerics = "exact";
@@ -47,18 +47,18 @@ struct Side {
   std::vector<EngineReading> readings;  // one a kind
 };
 
-Side read_side(const CompareArgs& args, const std::string& path, const std::string& engine_name,
-               const std::string& numerics) {
+Side read_side(const CompareArgs& args, const std::string& path, const std::optional<std::string>& engine_name,
+               const std::string& option, const std::string& numerics) {
   ReadOptions options;
   options.family = args.family;
   options.numerics = numerics == "fp32" ? Numerics::kFp32 : Numerics::kExact;
   Side side{path, value_or_refuse(read_positions(path, options)), {}};
   std::optional<Engine> engine;
-  if (!engine_name.empty()) {
-    const Result<Engine> named = engine_named(engine_name);
-    if (!named) refuse("--as", named.error().message);
+  if (engine_name) {
+    const Result<Engine> named = engine_named(*engine_name);
+    if (!named) refuse(option, named.error().message);
     engine = *named;
-    side.title += " as " + engine_name;
+    side.title += " as " + *engine_name;
   }
   EngineOptions settings;
   if (!args.context.empty()) settings.context = parse_tokens(args.context, "--context");
@@ -324,7 +324,7 @@ std::vector<std::int64_t> lengths_of(const CompareArgs& args, const Side& a, con
 }
 
 int compare(const CompareArgs& args) {
-  if (args.b.empty() && args.as_a.empty() && args.as_b.empty())
+  if (args.b.empty() && !args.as_a && !args.as_b)
     refuse("B", "want a second checkpoint, or --as ENGINE for another reading of the first, got neither");
   if (!(args.tolerance > 0.0 && args.tolerance < 2.0))
     refuse("--tolerance", fmt::format("want a number in (0, 2), got {}", args.tolerance));
@@ -335,8 +335,8 @@ int compare(const CompareArgs& args) {
     if (word != "exact" && word != "fp32")
       refuse("--numerics", fmt::format("want exact, fp32 or one for each side, got \"{}\"", one_line(args.numerics)));
 
-  const Side a = read_side(args, args.a, args.as_a, numerics_a);
-  const Side b = read_side(args, args.b.empty() ? args.a : args.b, args.as_b, numerics_b);
+  const Side a = read_side(args, args.a, args.as_a, "--a-as", numerics_a);
+  const Side b = read_side(args, args.b.empty() ? args.a : args.b, args.as_b, "--as", numerics_b);
   std::vector<std::string> unmatched;
   const std::vector<KindPair> kinds = matched(a, b, args.kind, unmatched);
 
@@ -400,11 +400,14 @@ void add_compare(CLI::App& app, Work& work) {
       ->required()
       ->type_name("A");
   verb->add_option("b", args->b, "another one (default: A again, by the conventions of --as)")->type_name("B");
-  verb->add_option("--as", args->as_b,
-                   "read B by an engine's conventions (docs/divergences.md): hf, vllm or llama.cpp (default: by the "
-                   "checkpoint's own words)")
+  verb->add_option_function<std::string>(
+          "--as", [args](const std::string& name) { args->as_b = name; },
+          "read B by an engine's conventions (docs/divergences.md): hf, vllm or llama.cpp (default: by the "
+          "checkpoint's own words)")
       ->type_name("ENGINE");
-  verb->add_option("--a-as", args->as_a, "the same for A")->type_name("ENGINE");
+  verb->add_option_function<std::string>(
+          "--a-as", [args](const std::string& name) { args->as_a = name; }, "the same for A")
+      ->type_name("ENGINE");
   verb->add_option("--context", args->context,
                    "tokens the engines are configured for: max_model_len, n_ctx (default: what the checkpoint claims)")
       ->type_name("TOKENS");

@@ -195,6 +195,8 @@ def test_wrong_words_are_refused(config):
     path = config(LLAMA)
     refused("compare", path, says="--as")
     refused("compare", path, path, "--as", "tgi", says=("--as", "vllm"))
+    refused("compare", path, "--as", "", says=("ropewalk: --as: want hf, vllm or llama.cpp, got \"\""))
+    refused("compare", path, path, "--a-as", "", says=("ropewalk: --a-as: want hf, vllm or llama.cpp, got \"\""))
     refused("compare", path, path, "--numerics", "bf16", says="--numerics")
     refused("compare", path, path, "--tolerance", "0", says="--tolerance")
     refused("compare", path, path, "--kind", "none", says="--kind")
