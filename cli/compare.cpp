@@ -2,6 +2,7 @@
 
 #include "cli/json_out.hpp"
 #include "cli/output.hpp"
+#include "cli/progress.hpp"
 #include "cli/refusal.hpp"
 #include "cli/units.hpp"
 #include "cli/verbs.hpp"
@@ -145,16 +146,79 @@ double amplitude_of(const RotarySpec& spec, const Frequencies& frequencies, std:
   return pair < static_cast<std::size_t>(spec.pairs()) ? frequencies.attention_factor : 1.0;
 }
 
-// |a e^(i alpha) - b e^(i beta)|: how far apart the two leave a channel pair of length 1.
-double distance(double a, double b, Turns alpha, Turns beta) {
-  const double between = signed_turns(alpha - beta) * (2.0 * std::numbers::pi);
-  const double half = std::sin(between / 2.0);
+// |a e^(i alpha) - b e^(i beta)| for alpha - beta = between: how far apart the two leave a channel pair of length 1.
+double distance(double a, double b, Turns between) {
+  const double half = std::sin(signed_turns(between) * std::numbers::pi);
   return std::sqrt((a - b) * (a - b) + 4.0 * a * b * half * half);
 }
 
-KindDifference compare_kind(std::string name, const RotarySpec& a, const RotarySpec& b, std::int64_t length,
-                            double tolerance) {
-  KindDifference result(std::move(name), length);
+// How far apart a pair's two results come over positions. Their distance grows with the angle between them, so that
+// sines are needed only where that angle has not been as wide before.
+class Apart {
+ public:
+  Apart(double a, double b, double tolerance) : a_(a), b_(b), tolerance_(tolerance) {}
+
+  void look(std::int64_t position, Turns between) {
+    const Turns width = width_of(between);
+    if (seen_ && width <= widest_) return;
+    seen_ = true;
+    widest_ = width;
+    note(position, distance(a_, b_, between));
+  }
+
+  /// All positions below `end` of two phases that part by `step` a position.
+  void look_at_steps(Turns step, std::int64_t end) {
+    if (end <= 0) return;
+    // Up to half a turn the angle only grows: the first position at which a distance is reached is found by halving.
+    constexpr Turns kHalfTurn = Turns{1} << 63;
+    const Turns width = width_of(step);
+    const std::int64_t last =
+        width == 0 ? end - 1
+                   : static_cast<std::int64_t>(std::min((kHalfTurn - 1) / width, static_cast<Turns>(end - 1)));
+    const auto at = [&](std::int64_t position) { return distance(a_, b_, static_cast<Turns>(position) * width); };
+    const auto first_where = [&](auto reached) {
+      std::int64_t low = 0, high = last;
+      while (low < high) {
+        const std::int64_t middle = low + (high - low) / 2;
+        if (reached(at(middle)))
+          high = middle;
+        else
+          low = middle + 1;
+      }
+      return low;
+    };
+    const double most = at(last);
+    if (most > tolerance_) note(first_where([&](double apart) { return apart > tolerance_; }), most);
+    found_.largest = most;
+    found_.largest_at = first_where([&](double apart) { return apart >= most; });
+    seen_ = true;
+    widest_ = static_cast<Turns>(last) * width;
+    for (std::int64_t position = last + 1; position < end; ++position)
+      look(position, static_cast<Turns>(position) * step);
+  }
+
+  const PairDifference& found() const { return found_; }
+
+ private:
+  // |angle|, 2^63 for half a turn.
+  static Turns width_of(Turns between) { return static_cast<std::int64_t>(between) < 0 ? Turns{0} - between : between; }
+
+  void note(std::int64_t position, double apart) {
+    if (apart > tolerance_ && found_.first < 0) found_.first = position;
+    if (apart <= found_.largest) return;
+    found_.largest = apart;
+    found_.largest_at = position;
+  }
+
+  double a_, b_, tolerance_;
+  bool seen_ = false;
+  Turns widest_ = 0;
+  PairDifference found_;
+};
+
+KindDifference compare_kind(const std::string& name, const RotarySpec& a, const RotarySpec& b, std::int64_t length,
+                            double tolerance, ProgressLine& progress) {
+  KindDifference result(name, length);
   result.structure = structure_of(a, b);
   const Frequencies fa = value_or_refuse(make_frequencies(a, length)),
                     fb = value_or_refuse(make_frequencies(b, length));
@@ -162,24 +226,26 @@ KindDifference compare_kind(std::string name, const RotarySpec& a, const RotaryS
     result.structure.push_back({"softmax_scale_multiplier", fmt::format("{:.9g}", fa.softmax_scale_multiplier),
                                 fmt::format("{:.9g}", fb.softmax_scale_multiplier)});
   const auto pairs = static_cast<std::size_t>(std::max(a.pairs(), b.pairs()));
+  const bool exact = a.numerics == Numerics::kExact && b.numerics == Numerics::kExact;
   for (std::size_t j = 0; j < pairs; ++j) {
-    PairDifference one{.pair = static_cast<int>(j)};
-    const auto look = [&](std::int64_t position) {
-      const double apart = distance(amplitude_of(a, fa, j), amplitude_of(b, fb, j), turns_at(a, fa, position, j),
-                                    turns_at(b, fb, position, j));
-      if (apart > tolerance && one.first < 0) one.first = position;
-      if (apart > one.largest) {
-        one.largest = apart;
-        one.largest_at = position;
-      }
-    };
     const bool both = j < fa.inv_freq.size() && j < fb.inv_freq.size();
     const bool alike = both && a.numerics == b.numerics && fa.inv_freq[j] == fb.inv_freq[j] &&
                        a.clockwise == b.clockwise && fa.attention_factor == fb.attention_factor &&
                        (a.numerics == Numerics::kFp32 || fa.turns_per_token[j] == fb.turns_per_token[j]);
     if (alike) continue;
-    for (std::int64_t position = 0; position < std::min(length, kEvery); ++position) look(position);
-    if (length > kEvery) look(length - 1);
+    progress.show(fmt::format("{}, {} tokens: pair {} of {}", one_line(name), grouped(length), j, pairs));
+    Apart apart(amplitude_of(a, fa, j), amplitude_of(b, fb, j), tolerance);
+    const auto between = [&](std::int64_t position) {
+      return turns_at(a, fa, position, j) - turns_at(b, fb, position, j);
+    };
+    const std::int64_t every = std::min(length, kEvery);
+    if (exact)
+      apart.look_at_steps(between(1), every);  // a phase is a product with its position
+    else
+      for (std::int64_t position = 0; position < every; ++position) apart.look(position, between(position));
+    if (length > kEvery) apart.look(length - 1, between(length - 1));
+    PairDifference one = apart.found();
+    one.pair = static_cast<int>(j);
     if (one.first < 0) continue;
     if (result.first < 0 || one.first < result.first) result.first = one.first;
     if (one.largest > result.worst.largest) result.worst = one;
@@ -340,6 +406,7 @@ int compare(const CompareArgs& args) {
   std::vector<std::string> unmatched;
   const std::vector<KindPair> kinds = matched(a, b, args.kind, unmatched);
 
+  ProgressLine progress;
   std::vector<KindDifference> differences;
   for (const KindPair& kind : kinds)
     for (const std::int64_t length : lengths_of(args, a, b)) {
@@ -351,7 +418,7 @@ int compare(const CompareArgs& args) {
           one.structure.push_back({"layers", shown_layers(kind.kind_a->layers), shown_layers(kind.kind_b->layers)});
       };
       if (kind.a->spec && kind.b->spec) {
-        differences.push_back(compare_kind(kind.name, *kind.a->spec, *kind.b->spec, length, args.tolerance));
+        differences.push_back(compare_kind(kind.name, *kind.a->spec, *kind.b->spec, length, args.tolerance, progress));
         note_both(differences.back());
         continue;
       }
@@ -360,6 +427,7 @@ int compare(const CompareArgs& args) {
         one.structure = {{"rotates", kind.a->spec ? "true" : "false", kind.b->spec ? "true" : "false"}};
       note_both(one);
     }
+  progress.clear();
   const bool same = unmatched.empty() && std::all_of(differences.begin(), differences.end(),
                                                      [](const KindDifference& one) { return one.same(); });
   Output out = Output::to_stdout();

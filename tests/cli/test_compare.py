@@ -1,11 +1,13 @@
 """ropewalk compare: the known divergences, located; and what it must not find."""
 
 import json
+import os
 import re
+import subprocess
 
 import numpy as np
 import pytest
-from tool import LLAMA, ROOT, SCALED, ok, refused, run
+from tool import BINARY, LLAMA, ROOT, SCALED, ok, refused, run
 
 GPT_OSS = {
     "model_type": "gpt_oss", "hidden_size": 2880, "num_attention_heads": 64, "num_key_value_heads": 8, "head_dim": 64,
@@ -182,6 +184,25 @@ def test_what_the_top_level_says_is_no_departure_of_llama_cpp(config):
     said = LLAMA | {"rope_scaling": SCALED["llama3"]["rope_scaling"] | {"original_max_position_embeddings": 4096},
                     "original_max_position_embeddings": 4096, "max_position_embeddings": 32768}
     assert compared(config(said), "--as", "llama.cpp")["same"]
+
+
+def test_wide_heads_and_long_contexts_are_compared_soon_and_say_how_far_they_are(config):
+    """2^15 pairs at 2^20 positions: a sine for each would be hours."""
+    wide = LLAMA | {"head_dim": 65536, "num_attention_heads": 1, "num_key_value_heads": 1}
+    a, b = config(wide, "a.json"), config(wide | {"rope_theta": 500000.5}, "b.json")
+    terminal, its_end = os.openpty()
+    done = subprocess.run([BINARY, "compare", a, b, "--lengths", "1m", "--json"], stdout=subprocess.PIPE, stderr=its_end, timeout=120)
+    os.close(its_end)
+    assert re.search(rb"default, 1 048 576 tokens: pair \d+ of 32768", os.read(terminal, 65536))
+    os.close(terminal)
+    (kind,) = json.loads(done.stdout)["kinds"]
+    for one in kind["pairs"][:: len(kind["pairs"]) // 50]:
+        j = one["pair"] / 32768
+        step = 500000.0**-j - 500000.5**-j
+        first = np.ceil(2 * np.arcsin(1e-3 / 2) / step)
+        assert one["first_position"] == pytest.approx(first, rel=1e-4, abs=1)
+        last = 2 * np.sin(min(step * (2**20 - 1), np.pi) / 2)
+        assert one["largest"] == pytest.approx(last, rel=1e-4)
 
 
 def test_check_is_an_exit_code(config):
