@@ -61,6 +61,9 @@ double perplexity(const runner::Model& model, std::span<const std::int32_t> ids,
     for (std::int64_t r = 0; r < rows; ++r)
       sum += nll_of(logits, r, vocabulary, ids[static_cast<std::size_t>(first + r + 1)]);
   }
+  if (std::isnan(sum))
+    refuse(model.config().name,
+           fmt::format("want weights out of which finite numbers come, got NaN with layout {}", name_of(layout)));
   return std::exp(sum / static_cast<double>(tokens - 1));
 }
 
@@ -119,7 +122,7 @@ int detect_layout(const ConvertArgs& args) {
   progress.clear();
 
   const double ratio = std::max(half, interleaved) / std::min(half, interleaved);
-  std::optional<std::string> verdict;  // a perplexity that is no number decides nothing
+  std::optional<std::string> verdict;  // two that are infinite decide nothing
   if (ratio >= kClearRatio) verdict = name_of(half < interleaved ? PairLayout::kHalf : PairLayout::kInterleaved);
   const std::optional<std::string> claim =
       declared == PairLayout::kUnset ? std::nullopt : std::optional<std::string>(name_of(declared));

@@ -54,7 +54,7 @@ std::optional<runner::WindowRecord> record_of(const json& line) {
     const std::string nll_sum = line.at("nll_sum").get<std::string>();
     char* end = nullptr;
     record.nll_sum = std::strtod(nll_sum.c_str(), &end);
-    if (nll_sum.empty() || *end != '\0') return std::nullopt;
+    if (nll_sum.empty() || *end != '\0' || !std::isfinite(record.nll_sum)) return std::nullopt;
     record.tokens_per_second = line.at("tokens_per_second").get<double>();
     record.body_seconds = line.at("body_seconds").get<double>();
     const std::int64_t scored = record.task.scored_end - record.task.scored_first;

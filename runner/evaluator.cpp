@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <limits>
 #include <set>
 #include <tuple>
 #include <utility>
@@ -119,6 +120,22 @@ std::optional<Error> check_task(const ModelConfig& config, std::span<const std::
   return std::nullopt;
 }
 
+// A window whose numbers are lost is no result, and may look like one: the kernels' maxima and exponentials pass over
+// NaN. Asked behind every layer, so that the weights to look at are named.
+std::optional<Error> check_finite(const std::string& weights, const WindowTask& task, std::int64_t first,
+                                  std::int64_t tokens, std::int64_t width, const float* rows) {
+  for (std::int64_t t = 0; t < tokens; ++t) {
+    bool finite = true;
+    for (std::int64_t c = 0; c < width; ++c)
+      finite &= std::abs(rows[t * width + c]) <= std::numeric_limits<float>::max();
+    if (!finite)
+      return Error{Code::kInvalid, weights,
+                   "want finite numbers out of them, got NaN or infinity at token " +
+                       std::to_string(task.first_token + first + t) + " of the text"};
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 Result<std::vector<WindowTask>> plan_windows(const CheckpointPositions& positions, std::int64_t text_tokens,
@@ -218,12 +235,18 @@ Result<WindowRecord> measure(const Model& model, std::span<const std::int32_t> t
   Buffer<float> x(task.length * config.hidden_size);
   embed(state, window, x.data());
   if (const auto begin = model.tokenizer().begin_token()) embed(state, {&*begin, 1}, x.data());
+  if (auto error = check_finite("token embeddings", task, 0, task.length, config.hidden_size, x.data()))
+    return *std::move(error);
   Workspace workspace(state, chunk);
   KvCache cache(model.options().dtype, config.kv_heads, config.head_dim, task.length);
   for (int layer = 0; layer < config.layers; ++layer)
     for (std::int64_t first = 0; first < task.length; first += chunk) {
       const std::int64_t tokens = std::min(chunk, task.length - first);
-      run_layer(state, layer, *rotations, cache, first, tokens, x.data() + first * config.hidden_size, workspace);
+      float* const rows = x.data() + first * config.hidden_size;
+      run_layer(state, layer, *rotations, cache, first, tokens, rows, workspace);
+      if (auto error =
+              check_finite("weights of layer " + std::to_string(layer), task, first, tokens, config.hidden_size, rows))
+        return *std::move(error);
       if (!work.advance(work.layer_cost(layer, first, tokens))) return interrupted;
     }
   WindowRecord record{.task = task, .tokens_seen = task.length};
@@ -238,6 +261,8 @@ Result<WindowRecord> measure(const Model& model, std::span<const std::int32_t> t
     const std::int64_t rows = std::min(step, scored - done);
     const std::int64_t row = task.scored_first - 1 - task.first_token + done;
     run_output(state, x.data() + row * config.hidden_size, rows, logits.data(), workspace);
+    if (auto error = check_finite("weights of the output", task, row, rows, config.vocabulary, logits.data()))
+      return *std::move(error);
 #pragma omp parallel for num_threads(model.options().threads)
     for (std::int64_t r = 0; r < rows; ++r) {
       const float* const own = logits.data() + r * config.vocabulary;

@@ -94,8 +94,9 @@ struct MeasureOptions {
 /// transformers takes it. Layers are run one after another over the whole window, so that only one layer's keys and
 /// values are ever held: memory is linear in the length.
 /// Errors: those of make_scaling and Rotary::make; kInvalid with path "--lengths" if memory_needed is above what is
-/// free; kInvalid for a task outside the text or an id outside the vocabulary; kUnavailable with path "eval" and
-/// message "interrupted" if it was cancelled.
+/// free; kInvalid for a task outside the text or an id outside the vocabulary; kInvalid with the weights as path
+/// ("weights of layer 3") if NaN or infinity comes out of them, so that every loss of a record is finite; kUnavailable
+/// with path "eval" and message "interrupted" if it was cancelled.
 Result<WindowRecord> measure(const Model& model, std::span<const std::int32_t> text, const WindowTask& task,
                              const MeasureOptions& options = {});
 

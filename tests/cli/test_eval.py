@@ -409,6 +409,52 @@ def test_pipes_and_devices_do_not_hang_it(model, text, tmp_path):
         refused(*arguments(folder, text, "64", "none"), says=(str(folder / name), "regular"), **at_once)
 
 
+def spoil(folder, tensor, value, count=1):
+    """Writes `value` over the first numbers of a tensor of the small model."""
+    path = folder / "model.safetensors"
+    whole = bytearray(path.read_bytes())
+    start = 8 + int.from_bytes(whole[:8], "little")
+    at = start + json.loads(whole[8:start])[tensor]["data_offsets"][0]
+    whole[at:at + 4 * count] = np.full(count, value, np.float32).tobytes()
+    path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("tensor, says", [
+    ("model.layers.1.mlp.down_proj.weight", "weights of layer 1: "), ("model.layers.0.self_attn.k_proj.weight", "weights of layer 0: "),
+    ("model.norm.weight", "weights of the output: "), ("model.embed_tokens.weight", "weights of the output: "),
+])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_named(text, tmp_path, tensor, says, value):
+    folder = write_model(tmp_path / "model")
+    spoil(folder, tensor, value)
+    done = run(*arguments(folder, text, "48,64", "none,yarn:2"), "--json", tmp_path / "r.json", "--state", tmp_path / "state")
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.splitlines()[-1].startswith(f"ropewalk: {says}want finite numbers out of them, got NaN or infinity")
+    assert not (tmp_path / "r.json").exists() and (tmp_path / "state").read_text() == ""
+    refused("convert", folder, "--detect", says="NaN")
+
+
+def test_a_perplexity_beyond_double_is_infinite_and_its_json_is_json(text, tmp_path):
+    folder = write_model(tmp_path / "model")
+    spoil(folder, "model.norm.weight", 1e4, 32)
+
+    def no_number(word):
+        raise ValueError(word)
+
+    (point,) = json.loads(ok(*arguments(folder, text, "64", "none"), "--json"), parse_constant=no_number)["perplexity"]
+    assert point["perplexity"] == "Infinity" and 709 < point["mean_nll"] < math.inf
+    assert "inf" in ok(*arguments(folder, text, "64", "none")).splitlines()[-3].split()
+
+
+def test_a_window_without_a_number_is_not_taken_from_the_state(model, text, tmp_path):
+    state = tmp_path / "state"
+    ok(*arguments(model, text, "64", "none"), "--state", state)
+    line = json.loads(state.read_text())
+    state.write_text(json.dumps(line | {"nll_sum": "nan"}) + "\n")
+    done = run(*arguments(model, text, "64", "none"), "--state", state)
+    assert done.returncode == 0 and "ignored 1 lines" in done.stderr and "are known" not in done.stderr
+
+
 def test_a_full_disk_is_named(model, text, tmp_path):
     state = tmp_path / "state"
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (400, 400))
