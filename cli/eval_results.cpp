@@ -71,7 +71,7 @@ void write_results_table(Output& out, const EvalResults& results) {
     out.write(line + "\n");
     if (&row == &rows[0]) out.write("  " + std::string(line.size() - 2, '-') + "\n");
   }
-  if (results.trained_context > 0)
+  if (std::find(results.lengths.begin(), results.lengths.end(), results.trained_context) != results.lengths.end())
     out.write(fmt::format("\n  * the length it was trained to: {} tokens\n", grouped(results.trained_context)));
 
   for (const PositionCurve& curve : results.by_position) {

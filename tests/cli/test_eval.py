@@ -455,6 +455,11 @@ def test_a_window_without_a_number_is_not_taken_from_the_state(model, text, tmp_
     assert done.returncode == 0 and "ignored 1 lines" in done.stderr and "are known" not in done.stderr
 
 
+def test_the_star_is_explained_where_it_stands(model, text):
+    assert "* the length it was trained to" in ok(*arguments(model, text, "48,64", "none"))
+    assert "*" not in ok(*arguments(model, text, "48,128", "none"))
+
+
 def test_a_full_disk_is_named(model, text, tmp_path):
     state = tmp_path / "state"
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (400, 400))
