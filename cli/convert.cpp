@@ -113,45 +113,6 @@ std::vector<fs::directory_entry> entries_of(const fs::path& folder) {
   return found;
 }
 
-// A folder beside the one that is wanted, removed with what is in it unless it takes that one's place.
-class NewFolder {
- public:
-  explicit NewFolder(const std::string& path) : target_(fs::absolute(path).lexically_normal()) {
-    if (!target_.has_filename()) target_ = target_.parent_path();
-    std::error_code error;
-    if (fs::exists(fs::symlink_status(target_, error)) &&
-        !(fs::is_directory(target_, error) && fs::is_empty(target_, error)))
-      refuse("--out", fmt::format("want a folder that is not there yet or is empty, got {}", one_line(path)));
-    fs::create_directories(target_.parent_path(), error);
-    std::string name = target_.string() + ".XXXXXX";
-    if (error || ::mkdtemp(name.data()) == nullptr)
-      refuse("--out", fmt::format("want a place to write, got {}: {}", one_line(path),
-                                  error ? error.message() : std::strerror(errno)));
-    folder_ = name;
-  }
-  NewFolder(const NewFolder&) = delete;
-  NewFolder& operator=(const NewFolder&) = delete;
-  ~NewFolder() {
-    std::error_code ignored;
-    if (!folder_.empty()) fs::remove_all(folder_, ignored);
-  }
-
-  Output file(const std::string& name) const { return Output::to_file((folder_ / name).string()); }
-
-  void finish() {
-    const mode_t mask = ::umask(0);
-    ::umask(mask);
-    if (::chmod(folder_.c_str(), 0777 & ~mask) != 0 || ::rename(folder_.c_str(), target_.c_str()) != 0)
-      refuse("--out",
-             fmt::format("want a place to write, got {}: {}", one_line(target_.string()), std::strerror(errno)));
-    folder_.clear();
-  }
-
- private:
-  fs::path target_;
-  fs::path folder_;
-};
-
 // The header of the new file: the old one's entries in the order of their data, and kLayoutKey.
 std::string header_of(const SafetensorsFile& file, PairLayout layout) {
   const auto quoted = [](std::string_view text) { return json(text).dump(); };
@@ -258,7 +219,7 @@ bool travels(const fs::path& file) {
   return kEndings.contains(file.extension().string());
 }
 
-void copy_file(const fs::path& from, const NewFolder& folder) {
+void copy_file(const fs::path& from, NewFolder& folder) {
   const InFile in(from.string());
   Output out = folder.file(from.filename().string());
   std::vector<std::byte> part;
@@ -387,7 +348,7 @@ void write_report(const Report& report, bool as_json) {
     }
     out.write(fmt::format("  reordered {} of {} tensors\n", report.reordered.size(), report.tensors));
     for (const auto& [name, count] : kinds) out.write(fmt::format("    {:>4} x {}\n", count, one_line(name)));
-    out.write(fmt::format("  written   {}/: {}\n", one_line(report.out),
+    out.write(fmt::format("  written   {}: {}\n", one_line(in_folder(report.out, "")),
                           one_line(fmt::format("{}", fmt::join(report.files, ", ")))));
     if (!report.left_out.empty())
       out.write(fmt::format("  left out  {}\n", one_line(fmt::format("{}", fmt::join(report.left_out, ", ")))));
@@ -454,8 +415,9 @@ int convert(const ConvertArgs& args) {
   std::sort(beside.begin() + 1, beside.end());
   std::sort(report.left_out.begin(), report.left_out.end());
 
+  for (const std::string& name : beside) const InFile readable((folder / name).string());
   note_signals();
-  NewFolder out(args.out);
+  NewFolder out(args.out, "--out");
   Copy copy(report.from, report.to, total);
   for (std::size_t i = 0; i < files.size(); ++i) {
     const InFile in((folder / names[i]).string());

@@ -124,11 +124,14 @@ EvalState EvalState::open(const std::string& path, const std::string& key, bool 
     out.finish();
     state.ends_in_newline_ = true;
   }
-  std::error_code ignored;
-  std::filesystem::create_directories(std::filesystem::path(path).parent_path(), ignored);
+  std::optional<MadeFolders> folders;
+  if (const auto parent = std::filesystem::path(path).parent_path();
+      !parent.empty() && !std::filesystem::exists(parent))
+    folders.emplace(parent.string(), path);
   const int fd = ::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
   if (fd < 0) refuse(path, std::string("want a state file that can be written, got: ") + std::strerror(errno));
   ::close(fd);
+  if (folders) folders->keep();
   return state;
 }
 
@@ -143,21 +146,18 @@ void EvalState::add(const runner::WindowRecord& record, bool with_losses) {
   const std::string line = (ends_in_newline_ ? "" : "\n") + line_of(key_, record, with_losses);
   ends_in_newline_ = true;
   const int fd = ::open(path_.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
-  const auto refuse_for = [&](int reason) {
-    refuse(path_, std::string("want a state file that can be written whole, got: ") + std::strerror(reason));
-  };
-  if (fd < 0) refuse_for(errno);
+  if (fd < 0) not_written_whole(path_, errno);
   for (std::string_view rest = line; !rest.empty();) {
     const ssize_t written = ::write(fd, rest.data(), rest.size());
     if (written < 0 && errno == EINTR) continue;
     if (written < 0) {
       const int reason = errno;
       ::close(fd);
-      refuse_for(reason);
+      not_written_whole(path_, reason);
     }
     rest.remove_prefix(static_cast<std::size_t>(written));
   }
-  if (::close(fd) != 0) refuse_for(errno);
+  if (::close(fd) != 0) not_written_whole(path_, errno);
 }
 
 std::string default_state_path(const std::string& result_file, const std::string& key) {

@@ -1,18 +1,18 @@
 #include "cli/output.hpp"
 
 #include "cli/refusal.hpp"
+#include "cli/units.hpp"
 
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <array>
 #include <atomic>
 #include <cerrno>
 #include <csignal>
-#include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <span>
 #include <system_error>
 #include <utility>
 
@@ -21,24 +21,30 @@ namespace {
 
 constexpr std::size_t kBufferBytes = 1 << 16;
 
-// The names of what is not finished, where a signal handler finds them. A slot is claimed for as long as its file is.
-std::array<std::atomic<char*>, 16> pending{};
-static_assert(std::atomic<char*>::is_always_lock_free);
+// What is not finished, where a signal handler finds it: appended to and marked, never taken out or freed, since a
+// handler may be reading it in another thread.
+struct Unfinished {
+  const std::string path;
+  const bool is_folder;
+  std::atomic<bool> there{true};
+  Unfinished* next = nullptr;
+};
+std::atomic<Unfinished*> unfinished{nullptr};
+static_assert(std::atomic<Unfinished*>::is_always_lock_free && std::atomic<bool>::is_always_lock_free);
 
-void remember(char* path) {
-  for (std::atomic<char*>& slot : pending) {
-    char* none = nullptr;
-    if (slot.compare_exchange_strong(none, path)) return;
+void remember(const std::string& path, bool is_folder) {
+  auto* const one = new Unfinished{path, is_folder};
+  one->next = unfinished.load();
+  while (!unfinished.compare_exchange_weak(one->next, one)) {
   }
-  std::free(path);  // more files than slots: this one is dropped in order only
 }
 
 void forget(const std::string& path) {
-  for (std::atomic<char*>& slot : pending) {
-    char* held = slot.load();
-    if (held != nullptr && path == held && slot.compare_exchange_strong(held, nullptr)) std::free(held);
-  }
+  for (Unfinished* one = unfinished.load(); one != nullptr; one = one->next)
+    if (one->there && one->path == path) one->there = false;
 }
+
+constexpr int kSignals[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 // While one lives, the signals of drop_temporaries_on_signals wait: between the making of a file and the noting of its
 // name nobody would drop it.
@@ -47,7 +53,7 @@ class SignalsWait {
   SignalsWait() {
     sigset_t set;
     ::sigemptyset(&set);
-    for (const int signal : {SIGHUP, SIGINT, SIGTERM}) ::sigaddset(&set, signal);
+    for (const int signal : kSignals) ::sigaddset(&set, signal);
     ::pthread_sigmask(SIG_BLOCK, &set, &before_);
   }
   SignalsWait(const SignalsWait&) = delete;
@@ -58,21 +64,23 @@ class SignalsWait {
   sigset_t before_;
 };
 
+// unlink and rmdir are among the few calls that POSIX lets a handler make.
 extern "C" void drop_and_die(int signal) {
-  for (const std::atomic<char*>& slot : pending)
-    if (const char* const path = slot.load(); path != nullptr) ::unlink(path);
+  for (const Unfinished* one = unfinished.load(); one != nullptr; one = one->next)
+    if (one->there && !one->is_folder) ::unlink(one->path.c_str());
+  for (bool dropped = true; dropped;) {  // a folder goes once those inside it have gone
+    dropped = false;
+    for (const Unfinished* one = unfinished.load(); one != nullptr; one = one->next)
+      if (one->there && one->is_folder && ::rmdir(one->path.c_str()) == 0) dropped = true;
+  }
   ::raise(signal);  // SA_RESETHAND has put the default back
 }
 
-}  // namespace
-
-namespace {
-
-void handle_signals(void (*handler)(int), int flags) {
+void handle_signals(std::span<const int> signals, void (*handler)(int), int flags) {
   struct sigaction action {};
   action.sa_handler = handler;
   action.sa_flags = flags;
-  for (const int signal : {SIGHUP, SIGINT, SIGTERM}) {
+  for (const int signal : signals) {
     struct sigaction before {};
     ::sigaction(signal, nullptr, &before);
     if (before.sa_handler != SIG_IGN) ::sigaction(signal, &action, nullptr);  // nohup stays nohup
@@ -84,49 +92,61 @@ extern "C" void note(int) {
   drop_temporaries_on_signals();
 }
 
+// A place that will not do is the input's fault; one that is full is not.
+[[noreturn]] void cannot_write(const std::string& name, const std::string& want, int reason) {
+  const bool full = reason == ENOSPC || reason == EDQUOT || reason == EIO || reason == EMFILE || reason == ENFILE;
+  throw Refused{Error{Code::kUnavailable, name, want + std::strerror(reason)}, full ? kFailed : kInputWrong};
+}
+
 }  // namespace
 
+void not_written_whole(const std::string& name, int reason) {
+  throw Refused{Error{Code::kUnavailable, name, std::string("want it written whole, got: ") + std::strerror(reason)},
+                kFailed};
+}
+
 std::atomic<bool> interrupted{false};
-static_assert(std::atomic<bool>::is_always_lock_free);
 
-void drop_temporaries_on_signals() { handle_signals(drop_and_die, static_cast<int>(SA_RESETHAND)); }
+void drop_temporaries_on_signals() { handle_signals(kSignals, drop_and_die, static_cast<int>(SA_RESETHAND)); }
 
-void note_signals() { handle_signals(note, 0); }
+void note_signals() {
+  constexpr int kOrderly[] = {SIGHUP, SIGINT, SIGTERM};
+  handle_signals(kOrderly, note, 0);
+}
 
 Output Output::to_stdout() { return Output(STDOUT_FILENO, "stdout"); }
 
 Output Output::to(const std::string& path) { return path.empty() || path == "-" ? to_stdout() : to_file(path); }
 
-Output Output::to_file(const std::string& path) {
+Output Output::to_file(const std::string& path, const std::string& shown) {
+  const std::string& name = shown.empty() ? path : shown;
   struct stat status {};
   const bool exists = ::stat(path.c_str(), &status) == 0;
-  if (exists && S_ISDIR(status.st_mode)) refuse(path, "want a file to write, got a folder");
+  if (exists && S_ISDIR(status.st_mode)) refuse(name, "want a file to write, got a folder");
   if (exists && !S_ISREG(status.st_mode)) {  // /dev/null, a pipe: there is nothing to rename
-    Output out(::open(path.c_str(), O_WRONLY | O_CLOEXEC), path);
-    if (out.fd_ < 0) refuse(path, std::string("want a place to write, got: ") + std::strerror(errno));
+    Output out(::open(path.c_str(), O_WRONLY | O_CLOEXEC), name);
+    if (out.fd_ < 0) cannot_write(name, "want a place to write, got: ", errno);
     return out;
   }
-  if (exists && ::access(path.c_str(), W_OK) != 0)
-    refuse(path, std::string("want a place to write, got: ") + std::strerror(errno));
+  if (exists && ::access(path.c_str(), W_OK) != 0) cannot_write(name, "want a place to write, got: ", errno);
   std::error_code ignored;
   const auto resolved = exists ? std::filesystem::canonical(path, ignored) : std::filesystem::path(path);
-  Output out(-1, path);
+  Output out(-1, name);
   out.target_ = resolved.empty() ? path : resolved.string();
   {
     std::string temporary = out.target_ + ".XXXXXX";
     const SignalsWait until_noted;
     out.fd_ = ::mkostemp(temporary.data(), O_CLOEXEC);
     if (out.fd_ >= 0) {
-      remember(::strdup(temporary.c_str()));
+      remember(temporary, false);
       out.temporary_ = std::move(temporary);
     }
   }
-  if (out.fd_ < 0) refuse(path, std::string("want a place to write, got: ") + std::strerror(errno));
+  if (out.fd_ < 0) cannot_write(name, "want a place to write, got: ", errno);
   const mode_t mask = ::umask(0);
   ::umask(mask);
   const mode_t mode = exists ? status.st_mode & 0777 : 0666 & ~mask;
-  if (::fchmod(out.fd_, mode) != 0)
-    refuse(path, std::string("want a file whose mode can be set: ") + std::strerror(errno));
+  if (::fchmod(out.fd_, mode) != 0) cannot_write(name, "want a file whose mode can be set, got: ", errno);
   return out;
 }
 
@@ -164,11 +184,10 @@ void Output::write_all(std::string_view bytes) {
     const ssize_t written = ::write(fd_, bytes.data(), bytes.size());
     if (written < 0 && errno == EINTR) continue;
     if (written < 0) {
-      const bool reader_left = errno == EPIPE;
-      const std::string message = std::string("want it written whole, got: ") + std::strerror(errno);
+      const int reason = errno;
       buffer_.clear();
-      if (fd_ == STDOUT_FILENO) throw Refused{Error{Code::kUnavailable, name_, reader_left ? "" : message}, kFailed};
-      refuse(name_, message, Code::kUnavailable);
+      if (fd_ == STDOUT_FILENO && reason == EPIPE) throw Refused{Error{Code::kUnavailable, name_, ""}, kFailed};
+      not_written_whole(name_, reason);
     }
     bytes.remove_prefix(static_cast<std::size_t>(written));
   }
@@ -178,10 +197,9 @@ void Output::finish() {
   flush();
   if (fd_ == STDOUT_FILENO) return;
   const int fd = std::exchange(fd_, -1);
-  if (::close(fd) != 0) refuse(name_, std::string("want it written whole, got: ") + std::strerror(errno));
+  if (::close(fd) != 0) not_written_whole(name_, errno);
   if (temporary_.empty()) return;
-  if (::rename(temporary_.c_str(), target_.c_str()) != 0)
-    refuse(name_, std::string("want a place to write, got: ") + std::strerror(errno));
+  if (::rename(temporary_.c_str(), target_.c_str()) != 0) not_written_whole(name_, errno);
   forget(temporary_);
   temporary_.clear();
 }
@@ -195,6 +213,11 @@ bool same_file(const std::string& a, const std::string& b) {
   return !error && left == right && !std::filesystem::is_character_file(left, error);
 }
 
+std::string in_folder(std::string folder, const std::string& name) {
+  while (folder.ends_with('/')) folder.pop_back();
+  return folder + "/" + name;
+}
+
 void want_file_of_its_own(const std::string& option, const std::string& path,
                           std::initializer_list<std::string> inputs) {
   for (const std::string& input : inputs)
@@ -202,13 +225,87 @@ void want_file_of_its_own(const std::string& option, const std::string& path,
       refuse(option, "want a file of its own, got one that is read: " + path);
 }
 
-void make_folder(const std::string& path, const std::string& option) {
+MadeFolders::MadeFolders(const std::string& path, const std::string& option) : MadeFolders() {
   std::error_code error;
-  std::filesystem::create_directories(path, error);
-  if (error) refuse(option, "want a folder to write into, got " + path + ": " + error.message());
-  if (!std::filesystem::is_directory(path, error)) refuse(option, "want a folder to write into, got the file " + path);
-  if (::access(path.c_str(), W_OK | X_OK) != 0)
-    refuse(option, "want a folder to write into, got " + path + ": " + std::strerror(errno));
+  const auto want = [&] { return "want a folder to write into, got " + one_line(path) + ": "; };
+  std::filesystem::path at;
+  for (const std::filesystem::path& part : std::filesystem::path(path)) {
+    at /= part;
+    const SignalsWait until_noted;
+    if (::mkdir(at.c_str(), 0777) == 0) {
+      made_.push_back(at.string());
+      remember(made_.back(), true);
+    } else if (errno != EEXIST) {
+      cannot_write(option, want(), errno);
+    }
+  }
+  if (!std::filesystem::is_directory(path, error)) cannot_write(option, want(), path.empty() ? ENOENT : ENOTDIR);
+  if (::access(path.c_str(), W_OK | X_OK) != 0) cannot_write(option, want(), errno);
+}
+
+MadeFolders::~MadeFolders() {
+  for (auto one = made_.rbegin(); one != made_.rend(); ++one) ::rmdir(one->c_str());
+  keep();
+}
+
+void MadeFolders::keep() {
+  for (const std::string& one : made_) forget(one);
+  made_.clear();
+}
+
+namespace {
+
+// Where a new folder of that name stands in the end: behind a link, what it points to.
+std::filesystem::path place_of(const std::string& path, const std::string& option) {
+  namespace fs = std::filesystem;
+  fs::path place = fs::absolute(path).lexically_normal();
+  if (!place.has_filename()) place = place.parent_path();
+  std::error_code error;
+  if (!fs::exists(fs::symlink_status(place, error))) return place;
+  if (!fs::is_directory(place, error) || !fs::is_empty(place, error))
+    refuse(option, "want a folder that is not there yet or is empty, got " + one_line(path));
+  return fs::canonical(place);
+}
+
+}  // namespace
+
+NewFolder::NewFolder(const std::string& path, const std::string& option)
+    : option_(option), target_(place_of(path, option)), parents_(target_.parent_path().string(), option) {
+  std::string name = target_.string() + ".XXXXXX";
+  const SignalsWait until_noted;
+  if (::mkdtemp(name.data()) == nullptr)
+    cannot_write(option, "want a place to write, got " + one_line(path) + ": ", errno);
+  remember(name, true);
+  folder_ = name;
+}
+
+NewFolder::~NewFolder() {
+  std::error_code ignored;
+  if (!folder_.empty()) std::filesystem::remove_all(folder_, ignored);
+  forget_all();
+}
+
+Output NewFolder::file(const std::string& name) {
+  const std::string path = (folder_ / name).string();
+  files_.push_back(path);
+  remember(path, false);
+  return Output::to_file(path, (target_ / name).string());
+}
+
+void NewFolder::finish() {
+  const mode_t mask = ::umask(0);
+  ::umask(mask);
+  const SignalsWait until_forgotten;
+  if (::chmod(folder_.c_str(), 0777 & ~mask) != 0 || ::rename(folder_.c_str(), target_.c_str()) != 0)
+    not_written_whole(option_ + " " + one_line(target_.string()), errno);
+  forget_all();
+  folder_.clear();
+  parents_.keep();
+}
+
+void NewFolder::forget_all() {
+  for (const std::string& file : files_) forget(file);
+  forget(folder_.string());
 }
 
 }  // namespace ropewalk::cli

@@ -9,7 +9,7 @@ namespace ropewalk::cli {
 
 // What the tool exits with. Scripts rely on them.
 constexpr int kDone = 0;
-constexpr int kFailed = 1;      ///< anything that is not the input's fault: interrupted, stdout gone
+constexpr int kFailed = 1;      ///< anything that is not the input's fault: interrupted, stdout gone, a full disk
 constexpr int kInputWrong = 2;  ///< the input is wrong: one line on stderr says where, what was wanted and what came
 
 /// Thrown to end a verb. main prints `ropewalk: path: message` (nothing for an empty message) and exits with the code.

@@ -175,20 +175,23 @@ int rotate(const RotateArgs& args) {
     throw Refused{in_users_words(*wrong, args), kInputWrong};
 
   // Queries may be turned where they lie, keys too; anything else that is read stays.
-  want_file_of_its_own("--out", args.out + "/q.npy", {args.k, args.positions, args.checkpoint.path});
-  if (k) want_file_of_its_own("--out", args.out + "/k.npy", {args.q, args.positions, args.checkpoint.path});
-  make_folder(args.out, "--out");
-  Output q_out = Output::to_file(args.out + "/q.npy");
+  want_file_of_its_own("--out", in_folder(args.out, "q.npy"), {args.k, args.positions, args.checkpoint.path});
+  if (k) want_file_of_its_own("--out", in_folder(args.out, "k.npy"), {args.q, args.positions, args.checkpoint.path});
+  MadeFolders folder(args.out, "--out");
+  Output q_out = Output::to_file(in_folder(args.out, "q.npy"));
   std::optional<Output> k_out;
-  if (k) k_out.emplace(Output::to_file(args.out + "/k.npy"));
+  if (k) k_out.emplace(Output::to_file(in_folder(args.out, "k.npy")));
   RotaryCall call;
   call.direction = args.inverse ? Direction::kInverse : Direction::kForward;
   call.threads = args.threads;
   std::visit([&](const auto& view) { rotary.apply(operands, view, call); }, where);
   write_npy(q_out, q);
   if (k) write_npy(*k_out, *k);
+  q_out.flush();  // what a full disk has no place for shows before either is in its own
+  if (k) k_out->flush();
   q_out.finish();
   if (k) k_out->finish();
+  folder.keep();
   return kDone;
 }
 

@@ -490,9 +490,65 @@ def test_an_interrupted_run_leaves_nothing(tmp_path, kind):
 def test_a_full_disk_leaves_nothing(tmp_path):
     folder = big_folder(tmp_path, 8)
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))  # noqa: E731
-    done = run("convert", folder, "--to", "interleaved", "--out", tmp_path / "out", preexec_fn=limit)
-    assert done.returncode != 0 and done.stderr.count("\n") == 1
+    done = run("convert", folder, "--to", "interleaved", "--out", tmp_path / "new" / "out", preexec_fn=limit)
+    assert done.returncode == 1
+    assert done.stderr == f"ropewalk: {tmp_path}/new/out/model.safetensors: want it written whole, got: File too large\n"
     assert [path.name for path in tmp_path.iterdir()] == ["big"]
+
+
+def test_a_refused_run_leaves_no_folder(tmp_path):
+    config, tensors = plain(2, 1, layers=1)
+    folder = write_folder(tmp_path / "a", config, tensors)
+    command = ("convert", folder, "--to", "interleaved", "--out")
+    refused(*command, tmp_path / "new" / "er" / ("x" * 256), says="--out")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    (folder / "notes.txt").symlink_to("/nowhere")  # no regular file: left out
+    (folder / "tokenizer.json").mkdir()
+    assert f"  written   {tmp_path}/new/er/: model.safetensors" in ok(*command, f"{tmp_path}/new/er//")
+    assert sorted(path.name for path in (tmp_path / "new" / "er").iterdir()) == ["config.json", "model.safetensors"]
+
+
+@pytest.mark.parametrize("last", [signal.SIGTERM, signal.SIGQUIT, signal.SIGINT])
+def test_a_second_signal_leaves_nothing(tmp_path, last):
+    """The first one asks for an end in order. It may be over before the second comes, so that it is sent until then."""
+    folder = big_folder(tmp_path, 2048)
+    process = subprocess.Popen([BINARY, "convert", folder, "--to", "interleaved", "--out", tmp_path / "new" / "out"],
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=hear_signals)
+    until = time.monotonic() + 20
+    while not list(tmp_path.glob("new/out.*/*")) and time.monotonic() < until:
+        time.sleep(0.001)
+    process.send_signal(signal.SIGTERM)
+    while process.poll() is None and time.monotonic() < until:
+        process.send_signal(last)
+    assert process.returncode in (1, -last)
+    assert [path.name for path in tmp_path.iterdir()] == ["big"]
+
+
+def test_a_core_dump_asked_for_leaves_nothing(tmp_path):
+    folder = big_folder(tmp_path, 1024)
+    process = subprocess.Popen([BINARY, "convert", folder, "--to", "interleaved", "--out", tmp_path / "out"],
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=hear_signals)
+    until = time.monotonic() + 20
+    while not list(tmp_path.glob("out.*/*")) and time.monotonic() < until:
+        time.sleep(0.001)
+    process.send_signal(signal.SIGQUIT)
+    assert process.wait(60) == -signal.SIGQUIT
+    assert [path.name for path in tmp_path.iterdir()] == ["big"]
+
+
+def test_out_may_be_a_link_to_an_empty_folder(tmp_path):
+    config, tensors = plain(2, 1, layers=1)
+    folder = write_folder(tmp_path / "a", config, tensors)
+    (tmp_path / "elsewhere" / "b").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("elsewhere/b")
+    convert(folder, "interleaved", tmp_path / "link")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "elsewhere" / "b" / "model.safetensors").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "elsewhere", "link"]
+    assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["b"]
+    for target in ("elsewhere/b", "nowhere", "a/config.json"):
+        (tmp_path / "other").symlink_to(target)
+        refused("convert", folder, "--to", "interleaved", "--out", tmp_path / "other", says=("--out", "is empty"))
+        (tmp_path / "other").unlink()
 
 
 # ---- refused by name

@@ -1,6 +1,7 @@
 """`ropewalk rotate` against a float64 oracle: every layout, dtype, shape of positions, both directions."""
 
 import json
+import resource
 
 import numpy as np
 import oracle
@@ -315,5 +316,25 @@ def test_a_header_of_endless_empty_rows_ends(tmp_path, config):
 
 
 def test_a_refused_array_leaves_no_folder(config, tmp_path):
-    refused("rotate", config(LLAMA), "--q", tmp_path / "none.npy", "--positions", "0:3", "--out", tmp_path / "new")
+    refused("rotate", config(LLAMA), "--q", tmp_path / "none.npy", "--positions", "0:3", "--out", tmp_path / "new" / "er")
     assert not (tmp_path / "new").exists()
+
+
+def test_what_cannot_be_written_leaves_no_folder(config, tmp_path):
+    """Those above --out go again with it, and those that were there stay."""
+    np.save(tmp_path / "q.npy", np.ones((1, 64, Q_HEADS, HEAD_DIM), np.float32))
+    arguments = ("rotate", config(), "--q", tmp_path / "q.npy", "--positions", "0:64", "--out")
+    before = sorted(tmp_path.iterdir())
+    refused(*arguments, tmp_path / "new" / "er" / ("x" * 256), says="--out")
+    assert sorted(tmp_path.iterdir()) == before
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 12, 1 << 12))  # noqa: E731
+    for out in (tmp_path / "new" / "er" / "est", tmp_path / "new" / ".." / "newer"):
+        done = run(*arguments, out, preexec_fn=limit)
+        assert done.returncode == 1 and done.stderr.count("\n") == 1 and "q.npy" in done.stderr
+        assert sorted(tmp_path.iterdir()) == before
+    assert run(*arguments, f"{tmp_path}/new//", preexec_fn=limit).stderr.startswith(f"ropewalk: {tmp_path}/new/q.npy: ")
+    (tmp_path / "there").mkdir()
+    assert run(*arguments, tmp_path / "there" / "new", preexec_fn=limit).returncode == 1
+    assert list((tmp_path / "there").iterdir()) == []
+    ok(*arguments, tmp_path / "new" / "er" / "")
+    assert [path.name for path in (tmp_path / "new" / "er").iterdir()] == ["q.npy"]

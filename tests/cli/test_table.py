@@ -134,7 +134,7 @@ def test_a_table_beyond_memory_is_refused_at_once(config, format):
 
 def test_a_place_that_cannot_be_written_is_refused(config, tmp_path):
     path = config()
-    for out in (tmp_path, tmp_path / "no" / "such" / "folder.json", "/dev/full", "/proc/nothing"):
+    for out in (tmp_path, tmp_path / "no" / "such" / "folder.json", "/proc/nothing"):
         refused("table", path, "--what", "cos", "--positions", "0:9999", "--out", out)
     assert [p.name for p in tmp_path.iterdir()] == ["config.json"], "nothing half-written is left"
 
@@ -145,6 +145,12 @@ def test_a_reader_that_leaves_is_no_crash(config):
     tool.stdout.read(100)
     tool.stdout.close()
     assert tool.wait(60) == 1 and tool.stderr.read() == b""
+
+
+def test_a_full_disk_is_a_failure_and_not_the_inputs_fault(config):
+    done = run("table", config(), "--what", "cos", "--positions", "0:9999", "--out", "/dev/full")
+    assert done.returncode == 1
+    assert done.stderr == "ropewalk: /dev/full: want it written whole, got: No space left on device\n"
 
 
 def test_a_full_stdout_is_a_failure_and_not_the_inputs_fault(config):

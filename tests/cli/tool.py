@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import resource
 import signal
 import subprocess
 
@@ -48,8 +49,9 @@ def run(*arguments, env=None, timeout=120, **options) -> subprocess.CompletedPro
 
 
 def hear_signals() -> None:
-    """For preexec_fn: a background job of a shell ignores SIGINT, and what it starts inherits that."""
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+    """For preexec_fn: a background job of a shell ignores SIGINT, and what it starts inherits that. No core is dumped."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
 
 
