@@ -47,6 +47,8 @@ using nlohmann::json;
 // In "__metadata__" of every file that is written: what layout its queries and keys have. read_positions follows it.
 constexpr std::string_view kLayoutKey = "ropewalk.pair_layout";
 
+constexpr std::string_view kWhole = "model.safetensors", kIndex = "model.safetensors.index.json";
+
 constexpr std::size_t kChunkBytes = std::size_t{4} << 20;
 constexpr std::uint64_t kMostTextBytes = std::uint64_t{256} << 20;
 
@@ -253,8 +255,8 @@ std::vector<std::string> weight_files(const std::string& path) {
       refuse((given / name).string(), "want the weights of a whole model, got those of an adapter", Code::kUnsupported);
     if (entry.path().extension() == ".safetensors") found.push_back(name);
   }
-  if (fs::exists(given / "model.safetensors", ignored)) return {"model.safetensors"};
-  const fs::path index_path = given / "model.safetensors.index.json";
+  if (fs::exists(given / kWhole, ignored)) return {std::string(kWhole)};
+  const fs::path index_path = given / kIndex;
   if (!fs::exists(index_path, ignored)) {
     if (found.size() == 1) return found;
     refuse(path, fmt::format("want model.safetensors, its index or one .safetensors file, got {}",
@@ -405,12 +407,20 @@ int convert(const ConvertArgs& args) {
     report.reordered.push_back(tensor.name);
   }
 
+  // An index travels with the shards that it names. Where model.safetensors stands beside one, transformers takes that
+  // file and asks no index (modeling_utils: _get_resolved_checkpoint_files); without its shards it would mislead
+  // others.
+  const bool by_index = names.front() != kWhole && fs::exists(folder / kIndex, ignored);
+  const auto comes_along = [&](const fs::directory_entry& entry, const std::string& name) {
+    if (name.ends_with(".index.json")) return by_index && name == kIndex;
+    return entry.is_regular_file(ignored) && travels(entry.path());
+  };
   std::vector<std::string> beside = {"config.json"};
   if (is_folder)
     for (const fs::directory_entry& entry : entries_of(folder)) {
       const std::string name = entry.path().filename().string();
       if (name == "config.json" || std::find(names.begin(), names.end(), name) != names.end()) continue;
-      (entry.is_regular_file(ignored) && travels(entry.path()) ? beside : report.left_out).push_back(name);
+      (comes_along(entry, name) ? beside : report.left_out).push_back(name);
     }
   std::sort(beside.begin() + 1, beside.end());
   std::sort(report.left_out.begin(), report.left_out.end());

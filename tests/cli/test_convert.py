@@ -351,6 +351,18 @@ def test_shards_keep_their_files(tmp_path):
     assert (tmp_path / "b" / index).read_bytes() == (folder / index).read_bytes()
 
 
+def test_an_index_beside_the_whole_file_stays_behind(tmp_path):
+    """Loaders take model.safetensors, and the shards that the index names are not in the result."""
+    config, tensors = plain(8, 2)
+    folder = sharded(tmp_path / "a", config, tensors)
+    write_file(folder / "model.safetensors", tensors)
+    (folder / "pytorch_model.bin.index.json").write_text("{}")
+    _, report = convert(folder, "interleaved", tmp_path / "b")
+    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["config.json", "model.safetensors"]
+    assert report["left_out"] == sorted({path.name for path in folder.iterdir()} - {"config.json", "model.safetensors"})
+    convert(tmp_path / "b", "half", tmp_path / "c")
+
+
 def read_file_loosely(path):
     whole = path.read_bytes()
     (length,) = struct.unpack_from("<Q", whole)
