@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <charconv>
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -209,6 +210,14 @@ NpyArray read_npy(const std::string& path) {
   if (static_cast<std::uint64_t>(file.gcount()) != held)
     refuse(path, "want a whole .npy file, got a truncated one", Code::kFormat);
   return array;
+}
+
+std::vector<double> coordinates_of(const NpyArray& array, const std::string& path) {
+  std::vector<double> coordinates(array.data.size() / sizeof(double));
+  if (!coordinates.empty()) std::memcpy(coordinates.data(), array.data.data(), array.data.size());
+  for (const double coordinate : coordinates)
+    if (!std::isfinite(coordinate)) refuse(path, "want finite coordinates, got one that is not");
+  return coordinates;
 }
 
 std::string npy_header(NpyType type, const std::vector<std::int64_t>& shape) {

@@ -31,6 +31,9 @@ std::string shown_shape(const std::vector<std::int64_t>& shape);
 /// over, Fortran order, big endian, types that are not listed above, and an array that does not fit in memory.
 NpyArray read_npy(const std::string& path);
 
+/// The numbers of a float64 array that was read from `path`. Refuses those that are not finite.
+std::vector<double> coordinates_of(const NpyArray& array, const std::string& path);
+
 /// The header that stands before the numbers.
 std::string npy_header(NpyType type, const std::vector<std::int64_t>& shape);
 

@@ -13,7 +13,6 @@
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <limits>
 #include <memory>
@@ -87,10 +86,7 @@ Positions read_position_file(const std::string& path) {
     if (!narrow.empty()) std::memcpy(narrow.data(), array.data.data(), array.data.size());
     positions.values.assign(narrow.begin(), narrow.end());
   } else if (array.type == NpyType::kFloat64) {
-    positions.coordinates.resize(array.data.size() / 8);
-    if (!positions.coordinates.empty()) std::memcpy(positions.coordinates.data(), array.data.data(), array.data.size());
-    for (const double coordinate : positions.coordinates)
-      if (!std::isfinite(coordinate)) refuse(path, "want finite coordinates, got one that is not");
+    positions.coordinates = coordinates_of(array, path);
     return positions;
   } else {
     refuse(path, fmt::format("want int64, int32 or float64 positions, got {}", name_of(array.type)));
@@ -150,8 +146,7 @@ Error in_users_words(Error error, const RotateArgs& args) {
 
 int rotate(const RotateArgs& args) {
   if (args.threads < 0) refuse("--threads", fmt::format("want a number >= 0, got {}", args.threads));
-  const CheckpointPositions checkpoint = read_checkpoint(args.checkpoint);
-  const RotarySpec& spec = chosen_spec(checkpoint, args.checkpoint.kind);
+  const RotarySpec spec = read_spec(args.checkpoint);
 
   NpyArray q = read_npy(args.q);
   std::optional<NpyArray> k;
@@ -227,13 +222,11 @@ void add_rotate(CLI::App& app, Work& work) {
       ->type_name("f32|f16|bf16");
   verb->add_flag("--inverse", args->inverse, "undo the rotation, the attention factor included");
   verb->add_option("--threads", args->threads, "most threads to use, 0 for one a core (default 0)")->type_name("N");
-  verb->footer(
-      "cos and sin are right to 1.2e-7 at positions to +-2^36; beyond, |position| 2^-65 turns come on top "
-      "(docs/precision.md).\n"
+  verb->footer(spec_footer(
       "Examples:\n"
       "  ropewalk rotate config.json --q q.npy --k k.npy --positions 0:4096 --out turned\n"
       "  ropewalk rotate model.gguf --q q.npy --positions positions.npy --layout bhsd --dtype bf16 --out turned\n"
-      "  ropewalk rotate config.json --q turned/q.npy --positions 0:4096 --inverse --out back");
+      "  ropewalk rotate config.json --q turned/q.npy --positions 0:4096 --inverse --out back"));
   verb->callback([args, &work] { work = [args] { return rotate(*args); }; });
 }
 

@@ -15,8 +15,6 @@
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
 #include <memory>
 #include <optional>
 #include <span>
@@ -48,11 +46,8 @@ class TablePositions {
     if (array.type != NpyType::kFloat64 || array.shape.size() != 1)
       refuse(text, fmt::format("want float64 of shape [positions], got {} {}", name_of(array.type),
                                shown_shape(array.shape)));
-    positions.coordinates_.resize(array.data.size() / 8);
+    positions.coordinates_ = coordinates_of(array, text);
     if (positions.coordinates_.empty()) refuse(text, "want at least one coordinate, got none");
-    std::memcpy(positions.coordinates_.data(), array.data.data(), array.data.size());
-    for (const double coordinate : positions.coordinates_)
-      if (!std::isfinite(coordinate)) refuse(text, "want finite coordinates, got one that is not");
     return positions;
   }
 
@@ -204,8 +199,7 @@ int table(const TableArgs& args) {
   if (!positions && args.what != "inv_freq")
     refuse("--positions", "want positions such as 0,5,-3 or 0:4096:64, got none");
   const std::int64_t length = length_or(args.checkpoint, positions ? positions->running_length() : 0);
-  const CheckpointPositions checkpoint = read_checkpoint(args.checkpoint);
-  const RotarySpec& spec = chosen_spec(checkpoint, args.checkpoint.kind);
+  const RotarySpec spec = read_spec(args.checkpoint);
   const Frequencies frequencies = value_or_refuse(make_frequencies(spec, length));
 
   // Rows are made as they are written, but whoever reads the table has to hold it.
@@ -258,9 +252,7 @@ void add_table(CLI::App& app, Work& work) {
       ->type_name("npy|csv|json");
   verb->add_option("--out", args->out, "file to write (default: stdout)")->type_name("FILE");
   verb->add_flag("--no-attention-factor", args->no_attention_factor, "plain cos and sin, without the attention factor");
-  verb->footer(
-      "cos and sin are right to 1.2e-7 at positions to +-2^36; beyond, |position| 2^-65 turns come on top "
-      "(docs/precision.md).\n"
+  verb->footer(spec_footer(
       "A spec with several axes (M-RoPE, images) is read with every axis at the same position. The table does not hold "
       "the "
       "direction:\n"
@@ -269,7 +261,7 @@ void add_table(CLI::App& app, Work& work) {
       "Examples:\n"
       "  ropewalk table config.json --what cos --positions 0,5,1048575,-3,1099511627776\n"
       "  ropewalk table config.json --what sin --positions 0:131072 --format npy --out sin.npy\n"
-      "  ropewalk table model.gguf --what inv_freq --length 32k --format csv");
+      "  ropewalk table model.gguf --what inv_freq --length 32k --format csv"));
   verb->callback([args, &work] { work = [args] { return table(*args); }; });
 }
 

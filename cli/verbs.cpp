@@ -39,6 +39,12 @@ void add_spec_options(CLI::App& verb, CheckpointArgs& args) {
       true);
 }
 
+std::string spec_footer(const std::string& more) {
+  return "cos and sin are right to 1.2e-7 at positions to +-2^36; beyond, |position| 2^-65 turns come on top "
+         "(docs/precision.md).\n" +
+         more;
+}
+
 CheckpointPositions read_checkpoint(const CheckpointArgs& args) {
   if (args.path.empty()) refuse("PATH", "want a config.json, a GGUF file or a folder with config.json, got no name");
   ReadOptions options;
@@ -52,7 +58,9 @@ std::int64_t length_or(const CheckpointArgs& args, std::int64_t otherwise) {
   return args.length.empty() ? otherwise : parse_tokens(args.length, "--length");
 }
 
-const RotarySpec& chosen_spec(const CheckpointPositions& positions, const std::string& kind) {
+RotarySpec read_spec(const CheckpointArgs& args) {
+  const CheckpointPositions positions = read_checkpoint(args);
+  const std::string& kind = args.kind;
   std::vector<std::string> names;
   const LayerKind* found = nullptr;
   for (const LayerKind& candidate : positions.kinds) {

@@ -40,14 +40,17 @@ void add_checkpoint_options(CLI::App& verb, CheckpointArgs& args, const std::str
 /// The same for a verb that works on one kind at given positions.
 void add_spec_options(CLI::App& verb, CheckpointArgs& args);
 
+/// How the help of such a verb ends: the bound on its results, then `more` with the examples.
+std::string spec_footer(const std::string& more);
+
 /// Reads the checkpoint, or refuses.
 CheckpointPositions read_checkpoint(const CheckpointArgs& args);
 
 /// --length as a number; `otherwise` if it was not given.
 std::int64_t length_or(const CheckpointArgs& args, std::int64_t otherwise);
 
-/// The kind named by --kind, or the only one that rotates. Refuses a name that is not there, several kinds without a
-/// name, and a kind that does not rotate.
-const RotarySpec& chosen_spec(const CheckpointPositions& positions, const std::string& kind);
+/// Reads the checkpoint: the spec of the kind named by --kind, or of the only one that rotates. Refuses besides a name
+/// that is not there, several kinds without a name, and a kind that does not rotate.
+RotarySpec read_spec(const CheckpointArgs& args);
 
 }  // namespace ropewalk::cli
