@@ -1,4 +1,4 @@
-#include "cli/conform_self.hpp"
+#include "cli/conform/self.hpp"
 
 #include "cli/units.hpp"
 

@@ -3,7 +3,7 @@
 // explains is read off the answer: if its pairs only turned by other angles, the size of the difference says in which
 // precision the phase was formed.
 
-#include "cli/conform_cause.hpp"
+#include "cli/conform/cause.hpp"
 
 #include <fmt/format.h>
 

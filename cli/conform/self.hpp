@@ -1,6 +1,6 @@
 #pragma once
 
-#include "cli/conform_cause.hpp"
+#include "cli/conform/cause.hpp"
 
 #include <ropewalk/spec.hpp>
 

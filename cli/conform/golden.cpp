@@ -1,4 +1,4 @@
-#include "cli/golden.hpp"
+#include "cli/conform/golden.hpp"
 
 #include "cli/refusal.hpp"
 #include "cli/units.hpp"

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "cli/golden.hpp"
+#include "cli/conform/golden.hpp"
 
 #include <string>
 #include <vector>

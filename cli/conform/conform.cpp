@@ -1,9 +1,9 @@
 // ropewalk conform: the golden suite against somebody else's implementation, or against this library.
 
-#include "cli/conform_cause.hpp"
-#include "cli/conform_process.hpp"
-#include "cli/conform_self.hpp"
-#include "cli/golden.hpp"
+#include "cli/conform/cause.hpp"
+#include "cli/conform/golden.hpp"
+#include "cli/conform/process.hpp"
+#include "cli/conform/self.hpp"
 #include "cli/json_out.hpp"
 #include "cli/output.hpp"
 #include "cli/refusal.hpp"

@@ -1,4 +1,4 @@
-#include "cli/conform_process.hpp"
+#include "cli/conform/process.hpp"
 
 #include "cli/refusal.hpp"
 #include "cli/units.hpp"
