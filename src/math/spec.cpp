@@ -178,18 +178,7 @@ struct ScalingCheck {
 
   MaybeError operator()(const ProportionalOptions& o) const {
     return first_of([&] { return check_above("scaling.fraction", o.fraction, 0.0, 1.0); },
-                    [&] { return check_factor(o.factor); },
-                    [&]() -> MaybeError {
-                      if (spec.rotary_dim == spec.head_dim) return std::nullopt;
-                      return invalid("rotary_dim",
-                                     "all " + std::to_string(spec.head_dim) + " channels of the head for proportional",
-                                     std::to_string(spec.rotary_dim));
-                    },
-                    [&]() -> MaybeError {
-                      if (ladder_dim(spec) == spec.head_dim) return std::nullopt;
-                      return invalid("frequency_dim", "0 or " + std::to_string(spec.head_dim) + " for proportional",
-                                     std::to_string(spec.frequency_dim));
-                    });
+                    [&] { return check_factor(o.factor); });
   }
 
   MaybeError operator()(const DivisorOptions& o) const {

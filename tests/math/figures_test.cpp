@@ -245,6 +245,20 @@ TEST(Trap11, PartialWidthOfBothKinds) {
   for (std::size_t j = 64; j < 256; ++j) EXPECT_EQ(frequencies.inv_freq[j], 0.0);
   EXPECT_EQ(channels_of(gemma.layout, 3, gemma.pairs()).second, 3 + 256);
 
+  // The ladder is that of the channels that turn, wherever in the head they lie: 64 behind 128 of a latent head. One
+  // that is stated otherwise counts its own rungs: a quarter of 512 is more than 32 pairs have.
+  RotarySpec latent = spec_of(192, 1e4, ProportionalOptions{.fraction = 0.5, .factor = 2});
+  latent.rotary_offset = 128;
+  latent.rotary_dim = 64;
+  EXPECT_EQ(frequencies_of(latent).inv_freq, frequencies_of(spec_of(64, 1e4, latent.scaling)).inv_freq);
+  expect_digits(frequencies_of(latent).inv_freq[15], 0.5 * std::pow(1e4, -30.0 / 64), 1e-12);
+  for (std::size_t j = 16; j < 32; ++j) EXPECT_EQ(frequencies_of(latent).inv_freq[j], 0.0);
+  latent.frequency_dim = 512;
+  latent.scaling = ProportionalOptions{.fraction = 0.25};
+  expect_digits(frequencies_of(latent).inv_freq[31], std::pow(1e4, -62.0 / 512), 1e-12);
+  latent.scaling = ProportionalOptions{.fraction = 0.0625};
+  for (std::size_t j = 0; j < 32; ++j) EXPECT_EQ(frequencies_of(latent).inv_freq[j] == 0.0, j >= 16) << j;
+
   // Widths that are no power of two keep their norm.
   for (const int width : {72, 80, 96, 192}) {
     RotarySpec spec = spec_of(256, 1e4);

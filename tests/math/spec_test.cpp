@@ -185,13 +185,16 @@ TEST(Validate, OptionsOfTheMethods) {
       "accepted");
 }
 
-TEST(Validate, ProportionalTakesTheWholeHead) {
+TEST(Validate, ProportionalTakesEveryLadder) {
   RotarySpec spec = spec_of(512, 1e6, ProportionalOptions{.fraction = 0.25});
   spec.rotary_dim = 128;
-  EXPECT_EQ(refusal(spec), "rotary_dim: want all 512 channels of the head for proportional, got 128");
-  spec.rotary_dim = 512;
+  EXPECT_EQ(refusal(spec), "accepted");
+  spec.rotary_offset = 384;
+  EXPECT_EQ(refusal(spec), "accepted");
   spec.frequency_dim = 1024;
-  EXPECT_EQ(refusal(spec), "frequency_dim: want 0 or 512 for proportional, got 1024");
+  EXPECT_EQ(refusal(spec), "accepted");
+  spec.frequency_dim = 126;
+  EXPECT_EQ(refusal(spec), "frequency_dim: want at least 127 for 64 pairs on rungs of their own, got 126");
 }
 
 TEST(Validate, GivenFrequenciesTakeThePlaceOfALadder) {

@@ -106,7 +106,7 @@ def _llama3(theta, dim, p):
 
 
 def inv_freq(theta, dim, scaling_name="none", params=None, running_length=0):
-    """Radians per token of every pair. `dim` is the whole head for "proportional"."""
+    """Radians per token of every pair. `dim` is the ladder's width, which a proportional fraction does not narrow."""
     p = params or {}
     if scaling_name in ("none", "default"):
         return _ladder(theta, dim)

@@ -153,8 +153,8 @@ inline Encoding llama3(Quad theta, int d, Quad s, Quad low, Quad high, Quad trai
   return e;
 }
 
-inline Encoding proportional(Quad theta, int head_dim, int live_pairs, Quad s) {
-  Encoding e = none(theta, head_dim);
+inline Encoding proportional(Quad theta, int d, int live_pairs, Quad s) {
+  Encoding e = none(theta, d);
   for (std::size_t i = 0; i < e.inv_freq.size(); ++i)
     e.inv_freq[i] = i < static_cast<std::size_t>(live_pairs) ? e.inv_freq[i] / s : Quad(0);
   return e;

@@ -1,13 +1,15 @@
-// Gemma 4's proportional encoding: a ladder over the whole head, of which only the first rungs turn.
+// The proportional encoding: a ladder of which only the first rungs turn.
 //
 //     n = trunc(fraction * D // 2)      the product in float64, floor division before the truncation
 //     g[j] = theta^(-2j/D) / s  for j < n,  0 for the rest
 //
-// D is the whole head, so that partial width does not steepen the ladder, and half pairs lie D/2 apart: with n = 64 of
-// D = 512 channels [64, 256) and [320, 512) stand still. "Rotate the first d channels" is another encoding: its pair 32
-// would turn 178 times slower.
+// D is the ladder's whole width, rotary_dim unless frequency_dim says otherwise: all of Gemma 4's head, the turning
+// part of a latent one. So a fraction does not steepen the ladder, and half pairs lie D/2 apart: with n = 64 of D = 512
+// channels [64, 256) and [320, 512) stand still. "Rotate the first d channels" is another encoding: its pair 32 would
+// turn 178 times slower.
 //
-// Source:       transformers, rope_type "proportional"; Gemma 4's configuration.
+// Source:       transformers, rope_type "proportional", whose D is what a config class calls head_dim; Gemma 4's
+//               configuration.
 // Checkpoints:  the full-attention layers of Gemma 4 and its relatives (D 512, fraction 0.25, theta 1e6).
 // Deviations:   vLLM's class does not take `factor`; mlx counts 2 int(fraction * D // 2) channels. GGUF files carry the
 //               same thing as rope_freqs with huge divisors for the pairs that stand still (divisors.cpp).
