@@ -134,6 +134,7 @@ struct Row {
   HeadRule head = HeadRule::kKey;
   double fraction = 0.0;            ///< partial_rotary_factor if missing; 0: the family takes none
   std::string_view fraction_key{};  ///< the older name of partial_rotary_factor, if the family has one
+  bool cuts_part = false;           ///< its attention cuts the fraction off a head itself, whatever the tables' width
   LayerRule rule = LayerRule::kAll;
   std::string_view turning{};  ///< layer types that turn, separated by spaces
   Pattern pattern = Pattern::kNone;
@@ -143,6 +144,14 @@ struct Row {
   std::array<NestedKind, 2> nested{};
   bool rests = false;  ///< layers of a type whose parameters are null do not turn
   Takes takes = Takes::kAll;
+  std::string_view no_proportional{};  ///< why its code cannot turn by the proportional encoding, after "want "
+  /// Its indexer's heads: the key of their width, that if missing (0: then there are none), and the layers that have
+  /// one.
+  struct {
+    std::string_view key{};
+    int width = 0;
+    std::string_view layers{};
+  } index{};
   std::string_view default_rope{};  ///< rope_parameters if missing, as JSON
   Axial axial{};
   MropeForm mrope = MropeForm::kNone;

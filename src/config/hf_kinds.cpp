@@ -359,6 +359,14 @@ void ConfigReader::read_deepseek_v4() {
   if (const auto channels = config_.integer("qk_rope_head_dim", 2, kMostChannels);
       channels && !config_.has("partial_rotary_factor"))
     fraction = static_cast<double>(*channels) / head("").head_dim;
+  // One at the top is that of the entries without one; among flat parameters its class does not look for it.
+  std::optional<Keys> none;
+  fraction = stated_fraction(none, 0, 0.0).value.value_or(fraction);
+  if (!both && rope_)
+    if (const auto inner = rope_->number("partial_rotary_factor", 0.0, "a number in (0, 1]");
+        inner && *inner != fraction)
+      refuse(Code::kUnsupported, rope_->where("partial_rotary_factor"),
+             "want " + shown(fraction) + " or none, as transformers does not look for it here, got " + shown(*inner));
   std::vector<std::string> each = types();
   if (each.empty()) {
     if (const auto ratios = config_.integers("compress_ratios", 0, kMostTokens)) {

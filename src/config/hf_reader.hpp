@@ -41,6 +41,10 @@ class ConfigReader {
     int width = 0;   // channels that may turn, before a partial factor
     int offset = 0;  // the first of them
   };
+  struct Fraction {
+    std::optional<double> value;
+    std::string from;
+  };
 
   // hf_config.cpp: which family, where its keys lie, and what was done with them
   void choose_family();
@@ -81,11 +85,13 @@ class ConfigReader {
 
   // hf_spec.cpp: how its channels turn
   double theta(std::optional<Keys>& rope, const NestedKind* nested, const std::string& kind);
-  int rotary_width(std::optional<Keys>& rope, int width, double assumed, const std::string& kind,
-                   const ReadScaling& read);
+  Fraction stated_fraction(std::optional<Keys>& rope, int width, double assumed);
+  double proportional_fraction(std::optional<Keys>& rope, int width, double assumed, const std::string& kind);
+  void check_indexer(std::string path, int width, const std::string& kind);
+  int rotary_width(std::optional<Keys>& rope, int width, double assumed, const std::string& kind);
   bool rope_is_nested_entry(const std::optional<Keys>& rope) const;
   int even(int dim, int width, const std::string& path);
-  std::vector<std::uint8_t> axes(std::optional<Keys>& rope, int pairs);
+  std::vector<std::uint8_t> axes(std::optional<Keys>& rope, const RotarySpec& spec);
   void doubled_axes(std::optional<Keys>& rope, RotarySpec& spec);
   void lay_out(RotarySpec& spec, int width);
   void lay_out_atoms(RotarySpec& spec);

@@ -96,10 +96,7 @@ class ScalingReader {
     if (row().takes == Takes::kLinearDynamic && !plain && type != "linear" && type != "dynamic")
       want = "default, linear or dynamic for this family";
     if (row().takes == Takes::kPhi3 && !plain && type != "longrope") want = "default or longrope for this family";
-    if (type == "proportional" && (row().head == HeadRule::kMla || row().head == HeadRule::kMlaByType))
-      want = "another type for latent attention";
-    if (type == "proportional" && row().fraction > 0.0 && (!context_.nested || row().trailing))
-      want = "another type for a family that turns a part of the head";
+    if (type == "proportional" && !row().no_proportional.empty()) want = row().no_proportional;
     if (row().name == "mistral4" && plain) want = "yarn: without it transformers' own width is that of the whole head";
     if (!want.empty())
       refuse(Code::kUnsupported, rope_.where("rope_type"),
@@ -263,19 +260,9 @@ class ScalingReader {
     return llama3;
   }
 
+  // Its fraction has the names of a partial width, and is read with that.
   Scaling proportional() {
-    ProportionalOptions proportional;
-    if (rope_.is_null("partial_rotary_factor"))
-      refuse(Code::kInvalid, rope_.where("partial_rotary_factor"), "want a number in (0, 1], got null");
-    if (const auto fraction = rope_.number_above("partial_rotary_factor", 0.0, "a number in (0, 1]")) {
-      if (*fraction > 1.0)
-        refuse(Code::kInvalid, rope_.where("partial_rotary_factor"),
-               "want a number in (0, 1], got " + shown(*fraction));
-      proportional.fraction = *fraction;
-      provenance("scaling.fraction", shown(*fraction), rope_.where("partial_rotary_factor"));
-    }
-    proportional.factor = rope_.number("factor", 1.0, kFactorWant).value_or(1.0);
-    return proportional;
+    return ProportionalOptions{.factor = rope_.number("factor", 1.0, kFactorWant).value_or(1.0)};
   }
 
   // DeepSeek's attention multiplies its softmax scale by gm(factor, mscale_all_dim)^2 whenever there is a scaling of

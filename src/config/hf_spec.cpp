@@ -9,6 +9,9 @@
 namespace ropewalk::config {
 namespace {
 
+constexpr std::string_view kFractionKey = "partial_rotary_factor";
+constexpr std::string_view kFractionWant = "a number in (0, 1]";
+
 // One number that several keys may say. All that do must say the same.
 class Agreed {
  public:
@@ -80,12 +83,72 @@ double ConfigReader::theta(std::optional<Keys>& rope, const NestedKind* nested, 
   return value;
 }
 
+// The part of `width` channels that the config states under any of its names.
+ConfigReader::Fraction ConfigReader::stated_fraction(std::optional<Keys>& rope, int width, double assumed) {
+  Agreed fraction;
+  const auto take = [&](Keys& keys, std::string_view key) {
+    if (!keys.has(key)) return;
+    const auto value = keys.number_above(key, 0.0, kFractionWant);
+    if (*value > 1.0)
+      refuse(Code::kInvalid, keys.where(key), "want " + std::string(kFractionWant) + ", got " + shown(*value));
+    fraction.add(keys.where(key), value);
+  };
+  // To transformers a null is there: the family's own fraction does not step in.
+  const auto no_null = [&](Keys& keys, std::string_view key) {
+    if (keys.is_null(key)) refuse(Code::kInvalid, keys.where(key), "want " + std::string(kFractionWant) + ", got null");
+  };
+  if (rope) take(*rope, kFractionKey);
+  if (!rope_is_nested_entry(rope)) take(config_, kFractionKey);
+  if (assumed > 0.0) {
+    if (rope) no_null(*rope, kFractionKey);
+    if (!rope_is_nested_entry(rope) && !fraction.value()) no_null(config_, kFractionKey);
+    if (!row_->fraction_key.empty() && row_->fraction_key != "rotary_dim") no_null(config_, row_->fraction_key);
+  }
+  if (row_->fraction_key == "rotary_dim") {
+    if (const auto channels = config_.integer("rotary_dim", 1, width))
+      fraction.add(config_.where("rotary_dim") + " / head_dim", static_cast<double>(*channels) / width);
+  } else if (!row_->fraction_key.empty()) {
+    take(config_, row_->fraction_key);
+  }
+  return {fraction.value(), fraction.from()};
+}
+
+// The part of the ladder that turns under the proportional encoding. It narrows nothing: `width` channels have pairs.
+double ConfigReader::proportional_fraction(std::optional<Keys>& rope, int width, double assumed,
+                                           const std::string& kind) {
+  const std::string path = rope->where(kFractionKey);  // there are parameters: the type stands among them
+  const double missing = assumed > 0.0 ? assumed : 1.0;
+  if (rope->is_null(kFractionKey)) refuse(Code::kInvalid, path, "want " + std::string(kFractionWant) + ", got null");
+  const Fraction stated = stated_fraction(rope, width, assumed);
+  const double value = stated.value.value_or(missing);
+  if (!stated.value && missing != 1.0) assume(path, shown(missing));
+  if (stated.value || missing != 1.0)
+    out_.provenance.push_back(
+        {tagged("scaling.fraction", kind), shown(value),
+         stated.value ? stated.from : out_.family + " family: " + shown(missing) + " if missing"});
+  check_indexer(rope->where("rope_type"), width, kind);
+  if (row_->cuts_part && static_cast<int>(width * value) != width)
+    refuse(Code::kUnsupported, stated.value ? stated.from : path,
+           "want 1 beside proportional for this family, whose attention cuts that part off a head and has tables for "
+           "all of it, got " +
+               shown(value));
+  return value;
+}
+
+// Indexers turn heads of their own with the tables of their layer, which proportional makes as wide as its heads.
+void ConfigReader::check_indexer(std::string path, int width, const std::string& kind) {
+  if (row_->index.key.empty() || kind == "main") return;
+  const std::vector<std::string>& each = types();
+  if (!each.empty() && std::find(each.begin(), each.end(), row_->index.layers) == each.end()) return;
+  const std::int64_t index = config_.integer(row_->index.key, 1, kMostChannels).value_or(row_->index.width);
+  if (index == 0 || index >= width) return;
+  refuse(Code::kUnsupported, std::move(path),
+         "want another type beside " + config_.where(row_->index.key) + " (" + std::to_string(index) +
+             "), whose heads cannot take tables of " + std::to_string(width) + " channels, got \"proportional\"");
+}
+
 // The number of channels that turn, of `width`.
-int ConfigReader::rotary_width(std::optional<Keys>& rope, int width, double assumed, const std::string& kind,
-                               const ReadScaling& read) {
-  constexpr std::string_view kKey = "partial_rotary_factor";
-  constexpr std::string_view kWant = "a number in (0, 1]";
-  if (std::holds_alternative<ProportionalOptions>(read.scaling)) return width;
+int ConfigReader::rotary_width(std::optional<Keys>& rope, int width, double assumed, const std::string& kind) {
   if (row_->head == HeadRule::kGptJ) {
     const auto given = config_.integer("rotary_dim", 1, width);
     if (!given && config_.is_null("rotary_dim"))
@@ -97,59 +160,35 @@ int ConfigReader::rotary_width(std::optional<Keys>& rope, int width, double assu
   }
   if (row_->head == HeadRule::kWhole) {  // one axis has half of the whole, said as a part of a head
     const double head_dim = static_cast<double>(hidden_size() / head_count());
-    const auto said = rope ? rope->number_above(kKey, 0.0, "a number > 0") : std::nullopt;
+    const auto said = rope ? rope->number_above(kFractionKey, 0.0, "a number > 0") : std::nullopt;
     if (said && static_cast<int>(head_dim * *said) != width / 2)
-      refuse(Code::kUnsupported, rope->where(kKey),
+      refuse(Code::kUnsupported, rope->where(kFractionKey),
              "want " + shown(width / 2 / head_dim) + ", so that two axes fill hidden_size, got " + shown(*said));
     return even(width, width, config_.where("hidden_size"));
   }
-  Agreed fraction;
-  const auto take = [&](Keys& keys, std::string_view key) {
-    if (!keys.has(key)) return;
-    const auto value = keys.number_above(key, 0.0, kWant);
-    if (*value > 1.0) refuse(Code::kInvalid, keys.where(key), "want " + std::string(kWant) + ", got " + shown(*value));
-    fraction.add(keys.where(key), value);
-  };
-  // To transformers a null is there: the family's own fraction does not step in.
-  const auto no_null = [&](Keys& keys, std::string_view key) {
-    if (keys.is_null(key)) refuse(Code::kInvalid, keys.where(key), "want " + std::string(kWant) + ", got null");
-  };
-  if (rope) take(*rope, kKey);
-  if (!rope_is_nested_entry(rope)) take(config_, kKey);
-  if (assumed > 0.0) {
-    if (rope) no_null(*rope, kKey);
-    if (!rope_is_nested_entry(rope) && !fraction.value()) no_null(config_, kKey);
-    if (!row_->fraction_key.empty() && row_->fraction_key != "rotary_dim") no_null(config_, row_->fraction_key);
-  }
-  if (row_->fraction_key == "rotary_dim") {
-    if (const auto channels = config_.integer("rotary_dim", 1, width))
-      fraction.add(config_.where("rotary_dim") + " / head_dim", static_cast<double>(*channels) / width);
-  } else if (!row_->fraction_key.empty()) {
-    take(config_, row_->fraction_key);
-  }
+  const Fraction stated = stated_fraction(rope, width, assumed);
   if (row_->head == HeadRule::kMlaByType) return even(width, width, config_.where("qk_rope_head_dim"));
   if (row_->head == HeadRule::kMla) {
     // Mistral 4 writes the turning part of its head; everybody else has it as a width and no fraction.
     const double whole = width + offset_of_latent_;
-    if (fraction.value() && *fraction.value() != 1.0 &&
-        !(row_->name == "mistral4" && static_cast<int>(whole * *fraction.value()) == width))
-      refuse(Code::kInvalid, fraction.from(),
+    if (stated.value && *stated.value != 1.0 &&
+        !(row_->name == "mistral4" && static_cast<int>(whole * *stated.value) == width))
+      refuse(Code::kInvalid, stated.from,
              "want what qk_rope_head_dim says (" + std::to_string(width) + " of " + shown(whole) + " channels), got " +
-                 shown(*fraction.value()));
+                 shown(*stated.value));
     return even(width, width, config_.where("qk_rope_head_dim"));
   }
   if (assumed <= 0.0) {
-    if (fraction.value() && *fraction.value() != 1.0)
-      refuse(Code::kUnsupported, fraction.from(),
-             "want 1 or none for a family that turns the whole head, got " + shown(*fraction.value()));
+    if (stated.value && *stated.value != 1.0)
+      refuse(Code::kUnsupported, stated.from,
+             "want 1 or none for a family that turns the whole head, got " + shown(*stated.value));
     return even(width, width, "head_dim");
   }
-  const double value = fraction.value().value_or(assumed);
-  const std::string from =
-      fraction.value() ? fraction.from() : out_.family + " family: " + shown(assumed) + " if missing";
-  if (!fraction.value() && assumed != 1.0) assume(config_.where(kKey), shown(assumed));
-  out_.provenance.push_back({tagged(kKey, kind), shown(value), from});
-  return even(static_cast<int>(width * value), width, fraction.value() ? fraction.from() : std::string(kKey));
+  const double value = stated.value.value_or(assumed);
+  const std::string from = stated.value ? stated.from : out_.family + " family: " + shown(assumed) + " if missing";
+  if (!stated.value && assumed != 1.0) assume(config_.where(kFractionKey), shown(assumed));
+  out_.provenance.push_back({tagged(kFractionKey, kind), shown(value), from});
+  return even(static_cast<int>(width * value), width, stated.value ? stated.from : std::string(kFractionKey));
 }
 
 bool ConfigReader::rope_is_nested_entry(const std::optional<Keys>& rope) const { return nested_ && rope.has_value(); }
@@ -162,7 +201,8 @@ int ConfigReader::even(int dim, int width, const std::string& path) {
   return dim;
 }
 
-std::vector<std::uint8_t> ConfigReader::axes(std::optional<Keys>& rope, int pairs) {
+std::vector<std::uint8_t> ConfigReader::axes(std::optional<Keys>& rope, const RotarySpec& spec) {
+  const int pairs = spec.pairs();
   std::vector<std::int64_t> sections;
   std::string from = out_.family + " family";
   const bool given = rope && rope->has("mrope_section");
@@ -174,8 +214,10 @@ std::vector<std::uint8_t> ConfigReader::axes(std::optional<Keys>& rope, int pair
   }
   std::int64_t sum = 0;
   for (const std::int64_t section : sections) sum += section;
-  // The interleaved classes cut the time stream where sections end, and take their own for granted over any width.
-  const bool rest_is_time = !given && row_->mrope == MropeForm::kInterleaved && sum < pairs;
+  // The interleaved classes cut the time stream where sections end, and take their own for granted over any width; the
+  // proportional encoding widens the ladder beyond the sections of a partial width.
+  const bool over_any_width = !given || std::holds_alternative<ProportionalOptions>(spec.scaling);
+  const bool rest_is_time = over_any_width && row_->mrope == MropeForm::kInterleaved && sum < pairs;
   if (sections.size() != 3 || (sum != pairs && !rest_is_time))
     refuse(Code::kInvalid,
            given ? from : (rope ? rope->where("mrope_section") : config_.where("rope_scaling.mrope_section")),
@@ -238,10 +280,16 @@ RotarySpec ConfigReader::spec(std::optional<Keys> rope, const NestedKind* nested
   const bool two_bases = row_->axial.form == AxialForm::kTwoBases;
   if (!two_bases) spec.theta = theta(rope, nested, layer_type);
   spec.layout = layout();
-  spec.rotary_dim = rotary_width(rope, where.width, nested ? nested->fraction : row_->fraction, layer_type, read);
+  spec.scaling = read.scaling;
+  const double assumed = nested ? nested->fraction : row_->fraction;
+  if (auto* const proportional = std::get_if<ProportionalOptions>(&spec.scaling)) {
+    proportional->fraction = proportional_fraction(rope, where.width, assumed, layer_type);
+    spec.rotary_dim = where.width;
+  } else {
+    spec.rotary_dim = rotary_width(rope, where.width, assumed, layer_type);
+  }
   if (row_->trailing) spec.rotary_offset = spec.head_dim - spec.rotary_dim;
   if (row_->output_half && spec.layout == PairLayout::kInterleaved) spec.output_layout = PairLayout::kHalf;
-  spec.scaling = read.scaling;
   spec.numerics = options_.numerics;
   spec.clockwise = row_->clockwise;
   spec.softmax_scale_multiplier = read.softmax_scale_multiplier;
@@ -253,7 +301,7 @@ RotarySpec ConfigReader::spec(std::optional<Keys> rope, const NestedKind* nested
   if (row_->mrope == MropeForm::kDoubled) {
     doubled_axes(rope, spec);
   } else if (row_->mrope != MropeForm::kNone) {
-    spec.axis_of_pair = axes(rope, spec.pairs());
+    spec.axis_of_pair = axes(rope, spec);
     note_text_axes();
   }
   check_lists(rope, spec);

@@ -80,10 +80,13 @@ void ConfigReader::check_stray_keys() {
          {"rotary_emb_base", "rotary_embedding_base", "rope_local_base_freq", "rope_global_base_freq",
           "local_rope_theta", "global_rope_theta", "swa_rope_theta", "compress_rope_theta", "rope_theta"})
       stray(key, "");
+  // Under the proportional encoding a part may be said of the channels that have a pair or of those that turn.
+  const auto* const proportional = std::get_if<ProportionalOptions>(&first->scaling);
+  const double turning = first->rotary_dim * (proportional != nullptr ? proportional->fraction : 1.0);
   for (const std::string_view key : {"partial_rotary_factor", "rotary_pct", "rope_pct", "rotary_emb_fraction",
                                      "rotary_percent", "rope_percent", "rope_percentage"})
-    only(key, static_cast<double>(first->rotary_dim) / first->head_dim);
-  only("rotary_dim", first->rotary_dim);
+    if (!is(key, turning / first->head_dim)) only(key, static_cast<double>(first->rotary_dim) / first->head_dim);
+  if (!is("rotary_dim", turning)) only("rotary_dim", first->rotary_dim);
   if (!is("rope_ratio", 1.0))
     stray("rope_ratio", "1",
           row_->name == "chatglm" ? ", as ChatGLM2 divides positions by it and later releases multiply the base by it"

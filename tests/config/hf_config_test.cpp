@@ -161,6 +161,107 @@ TEST(Answer, PartialWidthsOfBothKinds) {
   EXPECT_EQ(kind_named(gemma4, "sliding_attention")->head_dim, 256);
 }
 
+constexpr std::string_view kProportional = "'rope_type':'proportional','rope_theta':10000.0";
+
+/// Channels that have a pair, where they begin, and how many of the pairs turn.
+std::vector<std::ptrdiff_t> widths(const CheckpointPositions& positions, std::string_view kind = "default") {
+  const auto frequencies = frequencies_of(positions, kind).inv_freq;
+  const RotarySpec& spec = *kind_named(positions, kind)->spec;
+  return {spec.rotary_dim, spec.rotary_offset,
+          std::count_if(frequencies.begin(), frequencies.end(), [](double f) { return f != 0.0; })};
+}
+
+TEST(Answer, DeepseekV4sPartIsThatOfEachEntry) {
+  using Widths = std::vector<std::ptrdiff_t>;
+  constexpr std::string_view kV4 =
+      "'model_type':'deepseek_v4','head_dim':512,'num_hidden_layers':2,"
+      "'layer_types':['sliding_attention','heavily_compressed_attention']";
+  const auto nested = [&](std::string_view type) {
+    return answer(std::string(kV4) + ",'partial_rotary_factor':0.5,'rope_parameters':{'main':{'rope_type':'" +
+                  std::string(type) + "','rope_theta':1e4,'partial_rotary_factor':0.25},'compress':{'rope_type':'" +
+                  std::string(type) + "','rope_theta':1.6e5}}");
+  };
+  EXPECT_EQ(widths(nested("default"), "main"), (Widths{128, 384, 64}));
+  EXPECT_EQ(widths(nested("default"), "compress"), (Widths{256, 256, 128}));
+  EXPECT_EQ(widths(nested("proportional"), "main"), (Widths{512, 0, 64}));
+  EXPECT_EQ(widths(nested("proportional"), "compress"), (Widths{512, 0, 128}));
+  EXPECT_EQ(
+      refusal(std::string(kV4) + ",'rope_scaling':{'rope_type':'linear','factor':2,'partial_rotary_factor':0.5}"),
+      "rope_scaling.partial_rotary_factor: want 0.125 or none, as transformers does not look for it here, got 0.5");
+}
+
+// What a fraction means under any other type is not what it means here: all channels that a class has tables for keep
+// their pairs. Which part turns is its own where the parameters do not say one.
+TEST(Answer, ProportionalTurnsAPartOfEveryLadder) {
+  using Widths = std::vector<std::ptrdiff_t>;
+  const auto with = [](std::string_view keys, std::string_view more = "") {
+    return answer(std::string(keys) + ",'rope_parameters':{" + std::string(kProportional) + std::string(more) + "}");
+  };
+  constexpr std::string_view kLatent =
+      "'model_type':'deepseek_v3','hidden_size':7168,'num_attention_heads':128,'num_hidden_layers':2,"
+      "'max_position_embeddings':4096,'qk_nope_head_dim':128,'qk_rope_head_dim':64";
+  constexpr std::string_view kGlm = "'model_type':'glm4','num_hidden_layers':2,'head_dim':128";
+  constexpr std::string_view kNeoX =
+      "'model_type':'gpt_neox','hidden_size':6144,'num_attention_heads':64,'num_hidden_layers':2";
+  EXPECT_EQ(widths(with(kLatent)), (Widths{64, 128, 32}));
+  EXPECT_EQ(widths(with(kLatent, ",'partial_rotary_factor':0.5")), (Widths{64, 128, 16}));
+  EXPECT_EQ(widths(with(kGlm)), (Widths{128, 0, 32}));
+  EXPECT_EQ(widths(with(kGlm, ",'partial_rotary_factor':0.25")), (Widths{128, 0, 16}));
+  EXPECT_EQ(widths(with(std::string(kGlm) + ",'partial_rotary_factor':0.75")), (Widths{128, 0, 48}));
+  EXPECT_EQ(widths(with(kNeoX)), (Widths{96, 0, 12}));
+  EXPECT_EQ(widths(with(std::string(kNeoX) + ",'rotary_pct':0.5")), (Widths{96, 0, 24}));
+  EXPECT_EQ(widths(with(std::string(kSmall) + ",'partial_rotary_factor':0.25")), (Widths{128, 0, 16}));
+  const auto glm = frequencies_of(with(kGlm, ",'factor':4"), "default");
+  EXPECT_NEAR(glm.inv_freq[31], 0.25 * std::pow(1e4, -62.0 / 128), 1e-15);
+
+  // Sections are those of a partial width: the ladder goes on behind them, with time.
+  const auto several = with("'model_type':'qwen3_5_text','num_hidden_layers':4", ",'mrope_section':[11,11,10]");
+  EXPECT_EQ(widths(several), (Widths{256, 0, 32}));
+  EXPECT_EQ(kind_named(several, "default")->spec->axis_of_pair[31], 1);
+  EXPECT_EQ(kind_named(several, "default")->spec->axis_of_pair[34], 0);
+}
+
+TEST(Answer, ProportionalIsRefusedWhereItsTablesAreTooWide) {
+  const auto refused = [](std::string_view keys, std::string_view more = ",'partial_rotary_factor':0.5") {
+    return refusal(std::string(keys) + ",'num_hidden_layers':2,'rope_parameters':{" + std::string(kProportional) +
+                   std::string(more) + "}");
+  };
+  constexpr std::string_view kPhi = "'model_type':'phi','hidden_size':2048,'num_attention_heads':32";
+  constexpr std::string_view kCut =
+      "rope_parameters.partial_rotary_factor: want 1 beside proportional for this family, whose attention cuts that "
+      "part off a head and has tables for all of it, got 0.5";
+  EXPECT_EQ(refused(kPhi), kCut);
+  EXPECT_EQ(refused(kPhi, ""), kCut);
+  EXPECT_EQ(refused(kPhi, ",'partial_rotary_factor':1"), "(answered)");
+  EXPECT_EQ(refused(kPhi, ",'partial_rotary_factor':null"),
+            "rope_parameters.partial_rotary_factor: want a number in (0, 1], got null");
+  EXPECT_EQ(refused("'model_type':'mistral4','qk_nope_head_dim':64,'qk_rope_head_dim':64"),
+            "rope_parameters.rope_type: want another type for this family, whose tables would be as wide as "
+            "head_dim says and whose attention turns qk_rope_head_dim channels, got \"proportional\"");
+  EXPECT_EQ(refused("'model_type':'bailing_moe_v2','head_dim':128"),
+            "rope_parameters.rope_type: want another type for this family, in whose own code this one was "
+            "not read, got \"proportional\"");
+  constexpr std::string_view kQwen4 =
+      "'model_type':'qwen4_exp_text','layer_types':['linear_attention','indexed_attention']";
+  EXPECT_EQ(refused(std::string(kQwen4) + ",'indexer_head_dim':128"),
+            "rope_parameters.rope_type: want another type beside indexer_head_dim (128), whose heads cannot "
+            "take tables of 256 channels, got \"proportional\"");
+  EXPECT_EQ(refused(std::string(kQwen4) + ",'indexer_head_dim':256"), "(answered)");
+  EXPECT_EQ(refused(kQwen4), "(answered)");
+
+  const auto v4 = [](std::string_view types, std::string_view main, std::string_view compress) {
+    return refusal("'model_type':'deepseek_v4','head_dim':512,'num_hidden_layers':2,'layer_types':[" +
+                   std::string(types) + "],'rope_parameters':{'main':{'rope_theta':1e4,'rope_type':'" +
+                   std::string(main) + "'},'compress':{'rope_theta':1.6e5,'rope_type':'" + std::string(compress) +
+                   "'}}");
+  };
+  EXPECT_EQ(v4("'sliding_attention','compressed_sparse_attention'", "default", "proportional"),
+            "rope_parameters.compress.rope_type: want another type beside index_head_dim (128), whose heads "
+            "cannot take tables of 512 channels, got \"proportional\"");
+  EXPECT_EQ(v4("'sliding_attention','compressed_sparse_attention'", "proportional", "default"), "(answered)");
+  EXPECT_EQ(v4("'sliding_attention','heavily_compressed_attention'", "proportional", "proportional"), "(answered)");
+}
+
 TEST(Answer, EachLayerTypeHasItsOwnSpeed) {
   const auto p = answer(
       "'model_type':'gemma3','text_config':{'model_type':'gemma3_text','hidden_size':2560,'num_hidden_layers':34,"
