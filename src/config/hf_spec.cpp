@@ -281,7 +281,8 @@ RotarySpec ConfigReader::spec(std::optional<Keys> rope, const NestedKind* nested
   if (!two_bases) spec.theta = theta(rope, nested, layer_type);
   spec.layout = layout();
   spec.scaling = read.scaling;
-  const double assumed = nested ? nested->fraction : row_->fraction;
+  double assumed = nested ? nested->fraction : row_->fraction;
+  if (row_->name == "mimo_v2_flash" && read.type != "default") assumed = 1.0;  // 0.334 stands in its plain formula only
   if (auto* const proportional = std::get_if<ProportionalOptions>(&spec.scaling)) {
     proportional->fraction = proportional_fraction(rope, where.width, assumed, layer_type);
     spec.rotary_dim = where.width;

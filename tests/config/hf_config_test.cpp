@@ -151,6 +151,13 @@ TEST(Answer, PartialWidthsOfBothKinds) {
   EXPECT_EQ(kind_named(prefix, "default")->layers, std::vector<int>{3});
   EXPECT_FALSE(kind_named(prefix, "linear_attention")->spec);
 
+  const auto neomme = answer(
+      "'model_type':'neomme','num_hidden_layers':3,'rope_parameters':{'full_attention':{'rope_type':'default',"
+      "'rope_theta':1e6},'sliding_attention':{'rope_type':'default','rope_theta':1e4}},'layer_types':['full_attention',"
+      "'sliding_attention','full_attention']");
+  EXPECT_EQ(kind_named(neomme, "full_attention")->spec->rotary_dim, 16);
+  EXPECT_EQ(kind_named(neomme, "sliding_attention")->spec->rotary_dim, 64);
+
   const auto gemma4 = answer("'model_type':'gemma4_text','num_hidden_layers':6");
   const auto full = frequencies_of(gemma4, "full_attention");
   ASSERT_EQ(full.inv_freq.size(), 256u);
@@ -219,6 +226,18 @@ TEST(Answer, ProportionalTurnsAPartOfEveryLadder) {
   EXPECT_EQ(widths(several), (Widths{256, 0, 32}));
   EXPECT_EQ(kind_named(several, "default")->spec->axis_of_pair[31], 1);
   EXPECT_EQ(kind_named(several, "default")->spec->axis_of_pair[34], 0);
+
+  // MiMo's own part is that of its plain formula alone, NeoMME's that of every type.
+  const auto nested = [&](std::string_view keys) {
+    const std::string one = "{" + std::string(kProportional) + "}";
+    return answer(std::string(keys) + ",'rope_parameters':{'full_attention':" + one + ",'sliding_attention':" + one +
+                  "},'layer_types':['full_attention','sliding_attention','full_attention']");
+  };
+  EXPECT_EQ(widths(nested("'model_type':'mimo_v2_flash','num_hidden_layers':3"), "full_attention"),
+            (Widths{192, 0, 96}));
+  const auto neomme = nested("'model_type':'neomme','num_hidden_layers':3,'head_dim':64");
+  EXPECT_EQ(widths(neomme, "full_attention"), (Widths{64, 0, 8}));
+  EXPECT_EQ(widths(neomme, "sliding_attention"), (Widths{64, 0, 32}));
 }
 
 TEST(Answer, ProportionalIsRefusedWhereItsTablesAreTooWide) {

@@ -293,6 +293,22 @@ def given_of(name):
             if scaling in ("linear", "yarn", "yarn-mscale", "llama3") and taken(made) == "default":
                 continue
             yield Given(f"{mt} {scaling}", config, parity.as_json(config))
+            # A class may have a part of its own. (MiniMax-M3's saves another width beside it than its model turns, and
+            # Qwen4's sections are those of a part.)
+            if (scaling in ("linear", "proportional") and "partial_rotary_factor" in str(rope)
+                    and mt not in ("minimax_m3_vl_text", "qwen4_exp_text")):
+                for one in [given["rope_parameters"][k] for k in labels] or [given["rope_parameters"]]:
+                    one.pop("partial_rotary_factor", None)
+                try:
+                    config = config_class(**copy.deepcopy(given))
+                    probe = theirs_of(name, cls(config), config)
+                    probe.tables(probe.kinds()[0], probe.positions(1))
+                except Exception:
+                    continue
+                data = parity.as_json(config)
+                for one in [data["rope_parameters"][k] for k in labels] or [data["rope_parameters"]]:
+                    one.pop("partial_rotary_factor", None)
+                yield Given(f"{mt} {scaling}-by-default", config, data)
 
 
 def taken(module):
@@ -887,5 +903,5 @@ def rows_of_modules():
 
 
 def scalings_of(labels):
-    words = (label.partition(" ")[2] or "default" for label in labels)
+    words = (label.partition(" ")[2].removesuffix("-by-default") or "default" for label in labels)
     return list(dict.fromkeys(words))
