@@ -1,8 +1,7 @@
 // What a spec may say beyond one ladder and one layout: blocks, output layouts, frequencies that are given, angles of
-// the second channel, xPos, Fourier mixes, coordinates. Each against its formula in __float128, on every target.
+// the second channel, xPos, Fourier mixes, coordinates. Each against its formula in 113 bits, on every target.
 #include "kernels/support.hpp"
-
-#include <quadmath.h>
+#include "oracle/quad.hpp"
 
 #include <cmath>
 #include <limits>
@@ -10,6 +9,7 @@
 
 namespace {
 
+using oracle::Quad;
 using ropewalk::CoordinatesView;
 using ropewalk::Direction;
 using ropewalk::PositionsView;
@@ -21,7 +21,6 @@ using support::DType;
 using support::PairLayout;
 using support::Shape;
 using support::Tensor;
-using Quad = __float128;
 
 constexpr std::int64_t kPositions[] = {0, 1, 511, (1 << 17) - 1, 10000000, -77, std::int64_t{1} << 36};
 constexpr int kHeadDim = 44, kOffset = 2, kRotaryDim = 40, kPairs = kRotaryDim / 2;

@@ -7,7 +7,9 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <map>
 #include <numbers>
+#include <tuple>
 
 namespace support {
 
@@ -203,6 +205,28 @@ void turn(const ropewalk::Rotary& rotary, const HeadsView& x, const ropewalk::Po
   rotary.apply(operands, positions, call);
 }
 
+namespace {
+
+struct Truth {
+  double cosine, sine;
+};
+
+/// Kept, because all heads ask the same and long double is slow where it is software (AArch64, and there under an
+/// emulator).
+const Truth& truth_of(double theta, int rotary_dim, std::int64_t pair, double direction, std::int64_t position) {
+  static std::map<std::tuple<double, int, std::int64_t, double, std::int64_t>, Truth> known;
+  const auto [at, is_new] = known.try_emplace({theta, rotary_dim, pair, direction, position});
+  if (is_new) {
+    const long double inv_freq =
+        std::pow(static_cast<long double>(theta), -2.0L * static_cast<long double>(pair) / rotary_dim);
+    const long double angle = direction * static_cast<long double>(position) * inv_freq;
+    at->second = {static_cast<double>(std::cos(angle)), static_cast<double>(std::sin(angle))};
+  }
+  return at->second;
+}
+
+}  // namespace
+
 double plainly_turned(const ropewalk::RotarySpec& spec, double gain, double direction, const Tensor& x, std::int64_t b,
                       std::int64_t t, std::int64_t h, std::int64_t c,
                       const std::function<std::int64_t(std::int64_t, std::int64_t, int)>& position_of) {
@@ -213,10 +237,7 @@ double plainly_turned(const ropewalk::RotarySpec& spec, double gain, double dire
   const bool is_first = interleaved ? turning % 2 == 0 : turning < half;
   const std::int64_t first = spec.rotary_offset + (interleaved ? 2 * j : j), second = first + (interleaved ? 1 : half);
   const int axis = spec.axis_of_pair.empty() ? 0 : spec.axis_of_pair[static_cast<std::size_t>(j)];
-  const long double inv_freq =
-      std::pow(static_cast<long double>(spec.theta), -2.0L * static_cast<long double>(j) / spec.rotary_dim);
-  const long double angle = direction * static_cast<long double>(position_of(b, t, axis)) * inv_freq;
-  const auto cosine = static_cast<double>(std::cos(angle)), sine = static_cast<double>(std::sin(angle));
+  const auto [cosine, sine] = truth_of(spec.theta, spec.rotary_dim, j, direction, position_of(b, t, axis));
   const double x0 = x.get(b, t, h, first), x1 = x.get(b, t, h, second);
   return gain * (is_first ? x0 * cosine - x1 * sine : x1 * cosine + x0 * sine);
 }

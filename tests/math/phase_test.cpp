@@ -7,7 +7,7 @@
 #include <limits>
 #include <random>
 
-#include <quadmath.h>
+#include "oracle/quad.hpp"
 
 #include "cases.hpp"
 
@@ -94,10 +94,10 @@ TEST(PhaseOfACoordinate, IsTheRealProductModuloATurn) {
     const TurnsPerUnit turns{high, high * low};
     const double coordinate =
         std::ldexp(static_cast<double>(static_cast<std::int64_t>(random())), -static_cast<int>(random() % 80) - 24);
-    const __float128 real = static_cast<__float128>(coordinate) * (static_cast<__float128>(high) + turns.low);
-    const __float128 rest = real - floorq(real);
-    const auto got = static_cast<__float128>(phase(coordinate, turns)) * 0x1p-64;
-    __float128 difference = fabsq(got - rest);
+    const oracle::Quad real = oracle::Quad(coordinate) * (oracle::Quad(high) + turns.low);
+    const oracle::Quad rest = real - floorq(real);
+    const auto got = oracle::Quad(phase(coordinate, turns)) * 0x1p-64;
+    oracle::Quad difference = fabsq(got - rest);
     if (difference > 0.5) difference = 1 - difference;
     ASSERT_LE(static_cast<double>(difference), 0x1p-61) << coordinate << ' ' << high;
   }

@@ -5,14 +5,13 @@
 #include <optional>
 #include <vector>
 
-#include <quadmath.h>
+#include "quad.hpp"
 
 // The truth, in the plainest way it can be written: every formula as its paper or the checkpoint's own code reads, in
 // 113 bits. Shares nothing with the library, not even the options structs. Slow is fine; clever is not.
 
 namespace oracle {
 
-using Quad = __float128;
 inline const Quad kPi = acosq(-1);
 
 /// One entry a pair, and the two factors on the logits.
