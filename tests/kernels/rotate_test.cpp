@@ -137,6 +137,57 @@ TEST_P(Rotate, HasTheSameBitsOnEveryTarget) {
   }
 }
 
+// Zeros of both signs, subnormals, the largest and infinities, each with each. Only what is in a NaN may differ.
+TEST_P(Rotate, HasTheSameBitsOnEveryTargetAtTheEndsOfTheNumbers) {
+  for (const PairLayout layout : support::kLayouts) {
+    for (const DType dtype : support::kDTypes) {
+      const auto rotary = support::made(spec_of({98, 98, 0}, layout));
+      const double least = dtype == DType::kFloat16 ? 0x1p-24 : dtype == DType::kBFloat16 ? 0x1p-133 : 0x1p-149;
+      const double most = dtype == DType::kFloat16 ? 65504.0 : dtype == DType::kBFloat16 ? 0x1.fep127 : 0x1.fffffep127;
+      const double ends[] = {0.0, -0.0, least, -most, most, INFINITY, -INFINITY};
+      Tensor x({.tokens = 4, .head_dim = 98}, dtype), y({.tokens = 4, .head_dim = 98}, dtype);
+      for (Tensor* z : {&x, &y})
+        for (int t = 0; t < 4; ++t)
+          for (int j = 0; j < 49; ++j) {
+            z->set(0, t, 0, channels_of(layout, j, 49).first, ends[j / 7]);
+            z->set(0, t, 0, channels_of(layout, j, 49).second, ends[j % 7]);
+          }
+      const std::int64_t positions[] = {0, 1, -1, 1000003};
+      support::turn(rotary, x.view(), PositionsView::row(positions));
+      ropewalk::cpu::override_target(&ropewalk::cpu::targets().back());
+      support::turn(rotary, y.view(), PositionsView::row(positions));
+      ropewalk::cpu::override_target(GetParam());
+      support::for_each_element(x.shape(), [&](auto b, auto t, auto h, auto c) {
+        if (std::isnan(y.get(b, t, h, c)))
+          ASSERT_TRUE(std::isnan(x.get(b, t, h, c)));
+        else
+          ASSERT_EQ(x.bits(b, t, h, c), y.bits(b, t, h, c)) << name_of(dtype) << ' ' << t << ' ' << c;
+      });
+    }
+  }
+}
+
+// ... and on every processor, from the spec on. No libm: the elements are random integers times a power of two.
+TEST_P(Rotate, HasTheSameBitsOnEveryProcessor) {
+  std::vector<std::uint32_t> bits;
+  for (const Width& width : kWidths) {
+    for (const PairLayout layout : support::kLayouts) {
+      for (const DType dtype : support::kDTypes) {
+        const Shape shape{.tokens = 9, .heads = 3, .head_dim = width.head_dim};
+        const auto positions = some_positions(9);
+        Tensor x(shape, dtype);
+        std::mt19937_64 random(29);
+        support::for_each_element(shape, [&](auto b, auto t, auto h, auto c) {
+          x.set(b, t, h, c, static_cast<double>(static_cast<std::int64_t>(random()) >> 40) * 0x1p-22);
+        });
+        support::turn(support::made(spec_of(width, layout)), x.view(), PositionsView::row(positions));
+        support::for_each_element(shape, [&](auto b, auto t, auto h, auto c) { bits.push_back(x.bits(b, t, h, c)); });
+      }
+    }
+  }
+  EXPECT_EQ(support::digest(bits), 0x1b4f8b9ff3205013u);
+}
+
 // A narrow result is the float32 result of the same inputs, rounded to nearest even: nothing is computed in 16 bits.
 TEST_P(Rotate, RoundsNarrowResultsOnce) {
   for (const PairLayout layout : support::kLayouts) {

@@ -197,6 +197,13 @@ ropewalk::Rotary made(const ropewalk::RotarySpec& spec) {
   return *rotary;
 }
 
+std::uint64_t digest(std::span<const std::uint32_t> words) {
+  std::uint64_t sum = 0xcbf29ce484222325u;
+  for (const std::uint32_t word : words)
+    for (int shift = 0; shift < 32; shift += 8) sum = (sum ^ ((word >> shift) & 0xffu)) * 0x100000001b3u;
+  return sum;
+}
+
 void turn(const ropewalk::Rotary& rotary, const HeadsView& x, const ropewalk::PositionsView& positions,
           const ropewalk::RotaryCall& call) {
   const ropewalk::RotaryOperand operands[] = {ropewalk::RotaryOperand::in_place(x)};

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <functional>
 #include <random>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -101,6 +102,9 @@ void for_each_element(const Shape& shape,
 
 /// make, or a failed test.
 ropewalk::Rotary made(const ropewalk::RotarySpec& spec);
+
+/// FNV-1a over the bytes of some words, in little-endian order.
+std::uint64_t digest(std::span<const std::uint32_t> words);
 
 /// check, then apply in place on one tensor.
 void turn(const ropewalk::Rotary& rotary, const HeadsView& x, const ropewalk::PositionsView& positions,
