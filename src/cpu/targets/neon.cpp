@@ -1,0 +1,14 @@
+#include "cpu/kernel_table.hpp"
+
+#include <arm_neon.h>
+
+#define ROPEWALK_TARGET_NAMESPACE neon
+#include "cpu/targets/begin.hpp"
+
+#include "cpu/vec/neon.hpp"
+
+#include "cpu/kernels/cos_sin-inl.hpp"
+#include "cpu/kernels/rotate-inl.hpp"
+#include "cpu/kernels/turn_scattered-inl.hpp"
+
+#include "cpu/targets/end.hpp"

@@ -1,0 +1,196 @@
+// The words of the kernels in Advanced SIMD as every AArch64 processor has it, little-endian; vec/scalar.hpp says what
+// each means. No include guard on purpose: a target reads it inside its own namespace.
+
+constexpr std::int64_t kLanes = 4;
+constexpr int kBlock = 8;  // 16 of the 32 registers hold cosines and sines
+
+struct Vec {
+  float32x4_t v;
+};
+struct Bits {
+  uint32x4_t v;
+};
+struct Two {
+  Vec even, odd;
+};
+struct TurnsVec {
+  Bits high, low;
+};
+
+struct Whole {};
+struct First {
+  std::int64_t n;
+};
+
+// ---- memory
+
+// There is no masked access: a short row goes lane by lane.
+inline Vec load(Whole, const float* at) noexcept { return {vld1q_f32(at)}; }
+inline Vec load(First part, const float* at) noexcept {
+  float32x4_t x = vld1q_lane_f32(at, vdupq_n_f32(0.0f), 0);
+  if (part.n > 1) x = vld1q_lane_f32(at + 1, x, 1);
+  if (part.n > 2) x = vld1q_lane_f32(at + 2, x, 2);
+  return {x};
+}
+inline void store(Whole, Vec x, float* at) noexcept { vst1q_f32(at, x.v); }
+inline void store(First part, Vec x, float* at) noexcept {
+  vst1q_lane_f32(at, x.v, 0);
+  if (part.n > 1) vst1q_lane_f32(at + 1, x.v, 1);
+  if (part.n > 2) vst1q_lane_f32(at + 2, x.v, 2);
+}
+
+// T is an element of 16 bits with a member `bits`.
+template <class T>
+inline uint16x4_t load_16_bit(Whole, const T* at) noexcept {
+  uint16x4_t x;
+  __builtin_memcpy(&x, at, sizeof x);
+  return x;
+}
+template <class T>
+inline uint16x4_t load_16_bit(First part, const T* at) noexcept {
+  uint16x4_t x = vld1_lane_u16(&at[0].bits, vdup_n_u16(0), 0);
+  if (part.n > 1) x = vld1_lane_u16(&at[1].bits, x, 1);
+  if (part.n > 2) x = vld1_lane_u16(&at[2].bits, x, 2);
+  return x;
+}
+template <class T>
+inline void store_16_bit(Whole, uint16x4_t x, T* at) noexcept {
+  __builtin_memcpy(at, &x, sizeof x);
+}
+template <class T>
+inline void store_16_bit(First part, uint16x4_t x, T* at) noexcept {
+  vst1_lane_u16(&at[0].bits, x, 0);
+  if (part.n > 1) vst1_lane_u16(&at[1].bits, x, 1);
+  if (part.n > 2) vst1_lane_u16(&at[2].bits, x, 2);
+}
+
+/// The bits of the nearest bf16, ties to even, are the upper half of x plus this. By integers: BFCVTN is not on every
+/// AArch64 processor.
+inline uint32x4_t rounding_of(uint32x4_t x) noexcept {
+  return vaddq_u32(vandq_u32(vshrq_n_u32(x, 16), vdupq_n_u32(1)), vdupq_n_u32(0x7fff));
+}
+template <class Part>
+inline Vec load(Part part, const BFloat16* at) noexcept {
+  return {vreinterpretq_f32_u32(vshlq_n_u32(vmovl_u16(load_16_bit(part, at)), 16))};
+}
+template <class Part>
+inline void store(Part part, Vec x, BFloat16* at) noexcept {
+  const uint32x4_t bits = vreinterpretq_u32_f32(x.v);
+  store_16_bit(part, vaddhn_u32(bits, rounding_of(bits)), at);
+}
+
+// FCVTL and FCVTN, which Armv8.0 has: only arithmetic on binary16 came later.
+template <class Part>
+inline Vec load(Part part, const Float16* at) noexcept {
+  return {vcvt_f32_f16(vreinterpret_f16_u16(load_16_bit(part, at)))};
+}
+template <class Part>
+inline void store(Part part, Vec x, Float16* at) noexcept {
+  store_16_bit(part, vreinterpret_u16_f16(vcvt_f16_f32(x.v)), at);
+}
+
+// STNP is a hint about pairs of registers, for which there is no intrinsic.
+template <class T>
+inline void stream(Vec x, T* at) noexcept {
+  store(Whole{}, x, at);
+}
+inline void end_streaming() noexcept {}
+
+inline Two load_two(const BFloat16* at) noexcept {
+  uint32x4_t x;
+  __builtin_memcpy(&x, at, sizeof x);
+  return {{vreinterpretq_f32_u32(vshlq_n_u32(x, 16))}, {vreinterpretq_f32_u32(vandq_u32(x, vdupq_n_u32(0xffff0000u)))}};
+}
+inline Two in_twos(Vec a, Vec b) noexcept { return {{vuzp1q_f32(a.v, b.v)}, {vuzp2q_f32(a.v, b.v)}}; }
+inline void store_two(const Two& x, BFloat16* at) noexcept {
+  const uint32x4_t even = vreinterpretq_u32_f32(x.even.v), odd = vreinterpretq_u32_f32(x.odd.v);
+  const uint32x4_t both = vsriq_n_u32(vaddq_u32(odd, rounding_of(odd)), vaddq_u32(even, rounding_of(even)), 16);
+  __builtin_memcpy(at, &both, sizeof both);
+}
+template <bool kStream>
+inline void store_twos(const Two& a, BFloat16* at_a, const Two& b, BFloat16* at_b) noexcept {
+  store_two(a, at_a);
+  store_two(b, at_b);
+}
+
+inline Vec load_twice(Whole, const float* at) noexcept {
+  const float32x2_t x = vld1_f32(at);
+  return {vcombine_f32(vdup_lane_f32(x, 0), vdup_lane_f32(x, 1))};
+}
+// An even part of 4 lanes is 2 of them.
+inline Vec load_twice(First, const float* at) noexcept { return {vcombine_f32(vld1_dup_f32(at), vdup_n_f32(0.0f))}; }
+
+inline TurnsVec split(uint64x2_t first, uint64x2_t second) noexcept {
+  const uint32x4_t a = vreinterpretq_u32_u64(first), b = vreinterpretq_u32_u64(second);
+  return {{vuzp2q_u32(a, b)}, {vuzp1q_u32(a, b)}};
+}
+inline TurnsVec load_turns(Whole, const std::uint64_t* at) noexcept { return split(vld1q_u64(at), vld1q_u64(at + 2)); }
+inline TurnsVec load_turns(First part, const std::uint64_t* at) noexcept {
+  uint64x2_t first = vld1q_lane_u64(at, vdupq_n_u64(0), 0), second = vdupq_n_u64(0);
+  if (part.n > 1) first = vld1q_lane_u64(at + 1, first, 1);
+  if (part.n > 2) second = vld1q_lane_u64(at + 2, second, 0);
+  return split(first, second);
+}
+/// a * b modulo 2^64 from 32-bit products: lower * lower + 2^32 (lower * upper + upper * lower).
+inline TurnsVec mul_64_bit(TurnsVec a, TurnsVec b) noexcept {
+  const uint64x2_t first = vmull_u32(vget_low_u32(a.low.v), vget_low_u32(b.low.v));
+  const uint64x2_t second = vmull_high_u32(a.low.v, b.low.v);
+  const TurnsVec lower = split(first, second);
+  return {{vmlaq_u32(vmlaq_u32(lower.high.v, a.low.v, b.high.v), a.high.v, b.low.v)}, lower.low};
+}
+template <class Part>
+inline TurnsVec load_turns_times(Part part, const std::uint64_t* at, std::uint64_t factor) noexcept {
+  const TurnsVec f = {{vdupq_n_u32(static_cast<std::uint32_t>(factor >> 32))},
+                      {vdupq_n_u32(static_cast<std::uint32_t>(factor))}};
+  return mul_64_bit(load_turns(part, at), f);
+}
+
+template <class Part>
+inline TurnsVec load_turns_times(Part part, const std::uint64_t* at, const std::uint64_t* factors) noexcept {
+  return mul_64_bit(load_turns(part, at), load_turns(Whole{}, factors));
+}
+
+// ---- arithmetic
+
+inline Vec splat(float x) noexcept { return {vdupq_n_f32(x)}; }
+inline Vec add(Vec a, Vec b) noexcept { return {vaddq_f32(a.v, b.v)}; }
+inline Vec sub(Vec a, Vec b) noexcept { return {vsubq_f32(a.v, b.v)}; }
+inline Vec mul(Vec a, Vec b) noexcept { return {vmulq_f32(a.v, b.v)}; }
+inline Vec mul_add(Vec a, Vec b, Vec c) noexcept { return {vfmaq_f32(c.v, a.v, b.v)}; }
+// Not -(c - a * b), which differs in the sign of a zero.
+inline Vec mul_sub(Vec a, Vec b, Vec c) noexcept { return {vfmaq_f32(vnegq_f32(c.v), a.v, b.v)}; }
+inline Vec sub_mul(Vec c, Vec a, Vec b) noexcept { return {vfmsq_f32(c.v, a.v, b.v)}; }
+inline Vec swap_neighbours(Vec x) noexcept { return {vrev64q_f32(x.v)}; }
+inline Vec negate(Vec x) noexcept { return {vnegq_f32(x.v)}; }
+inline Vec negate_even(Vec x) noexcept {
+  const uint32x4_t even = vreinterpretq_u32_u64(vdupq_n_u64(0x80000000u));
+  return {vreinterpretq_f32_u32(veorq_u32(vreinterpretq_u32_f32(x.v), even))};
+}
+
+// ---- 32-bit integers, modulo 2^32
+
+inline Bits splat_bits(std::uint32_t x) noexcept { return {vdupq_n_u32(x)}; }
+inline Bits add(Bits a, Bits b) noexcept { return {vaddq_u32(a.v, b.v)}; }
+inline Bits sub(Bits a, Bits b) noexcept { return {vsubq_u32(a.v, b.v)}; }
+inline Bits bit_or(Bits a, Bits b) noexcept { return {vorrq_u32(a.v, b.v)}; }
+template <int kCount>
+inline Bits shift_left(Bits x) noexcept {
+  return {vshlq_n_u32(x.v, kCount)};
+}
+template <int kCount>
+inline Bits shift_right(Bits x) noexcept {
+  return {vshrq_n_u32(x.v, kCount)};
+}
+inline Vec to_float(Bits x) noexcept { return {vcvtq_f32_s32(vreinterpretq_s32_u32(x.v))}; }
+// The conversion saturates: 2^31 becomes 2^31 - 1, from which a comparison's -1 is taken.
+inline Bits to_integer(Vec x) noexcept {
+  const uint32x4_t saturated = vreinterpretq_u32_s32(vcvtq_s32_f32(x.v));
+  return {vsubq_u32(saturated, vcgeq_f32(x.v, vdupq_n_f32(0x1p31f)))};
+}
+inline Vec select_by_top_bit(Bits choice, Vec yes, Vec no) noexcept {
+  return {vbslq_f32(vcltzq_s32(vreinterpretq_s32_u32(choice.v)), yes.v, no.v)};
+}
+inline Vec negate_by_top_bit(Bits choice, Vec x) noexcept {
+  const uint32x4_t sign = vandq_u32(choice.v, vdupq_n_u32(0x80000000u));
+  return {vreinterpretq_f32_u32(veorq_u32(vreinterpretq_u32_f32(x.v), sign))};
+}
