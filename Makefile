@@ -1,5 +1,5 @@
 # make demo    a real language model, a table and a picture of where its positions stop carrying
-# make test    every test: C++, Python, parity with transformers and torch
+# make test    every test: C++, Python, parity with transformers and torch, the kernels for AArch64 under an emulator
 # make build   build/ropewalk
 # make bench   the kernels against the memory of this machine
 # make clean   what was built; .cache/ (the model) and .venv/ stay, `make distclean` takes them too
@@ -25,6 +25,9 @@ AS_OWNER :=
 else
 AS_OWNER := setpriv --reuid=$(OWNER) --regid=$(GROUP) --clear-groups env HOME=$(CURDIR)/.cache/home
 endif
+
+# On AArch64 the release build has the NEON target itself.
+CROSS := $(filter-out aarch64 arm64,$(shell uname -m))
 
 BIN := build/ropewalk
 PYTHON := .venv/bin/python
@@ -56,9 +59,11 @@ demo: build
 
 .PHONY: test
 test: system
-	@scripts/setup.sh --python
+	@scripts/setup.sh --python $(if $(CROSS),--cross)
 	@$(AS_OWNER) cmake --preset release >/dev/null
 	@$(AS_OWNER) cmake --build --preset release --parallel $(JOBS)
+	@$(if $(CROSS),$(AS_OWNER) cmake --preset aarch64 >/dev/null)
+	@$(if $(CROSS),$(AS_OWNER) cmake --build --preset aarch64 --parallel $(JOBS))
 	@$(AS_OWNER) scripts/test.sh
 
 .PHONY: bench
@@ -73,7 +78,7 @@ format: system
 
 .PHONY: clean
 clean:
-	rm -rf build build-asan build-tsan build-library $(DEMO)
+	rm -rf build build-asan build-tsan build-library build-aarch64 $(DEMO)
 
 .PHONY: distclean
 distclean: clean

@@ -3,6 +3,7 @@
 #
 #   setup.sh             Debian packages
 #   setup.sh --python    these, and .venv with what the Python tests compare with (requirements-test.txt)
+#   setup.sh --cross     these, and the compiler for AArch64 and the emulator that runs its tests
 #
 # May be run any number of times; with everything there it asks no network and takes a second. PYTHON names the
 # interpreter of the environment (default: python3).
@@ -16,6 +17,7 @@ venv=$repository/.venv
 needed="g++ cmake ninja-build make pkg-config python3 python3-venv git libdnnl-dev libgtest-dev libgmock-dev
 libbenchmark-dev nlohmann-json3-dev libcli11-dev libfmt-dev libpcre2-dev libssl-dev libjs-chart.js"
 # Without these all builds and runs: the demo takes the text in lab/, and formatting is not checked.
+cross="g++-aarch64-linux-gnu qemu-user googletest"
 wished="bible-kjv jargon-text clang-format-14"
 
 say() { echo "setup: $*" >&2; }
@@ -115,12 +117,13 @@ with_python=0
 for argument in "$@"; do
   case $argument in
     --python) with_python=1 ;;
+    --cross) needed="$needed $cross" ;;
     -h | --help)
-      sed -n '2,8s/^# \{0,1\}//p' "$0"
+      sed -n '2,9s/^# \{0,1\}//p' "$0"
       exit 0
       ;;
     *)
-      say "$argument: want --python or nothing"
+      say "$argument: want --python, --cross or nothing"
       exit 2
       ;;
   esac

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs every test of a finished build: formatting, CTest, pytest. Ends with the runners' own summary lines.
+# Runs every test of a finished build: formatting, CTest here and for AArch64, pytest. Ends with the runners' own summary lines.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 failed=0
@@ -26,12 +26,25 @@ else
 fi
 export ROPEWALK_BIN=$PWD/build/ropewalk ROPEWALK_BUILD=$PWD/build
 
-echo "== CTest"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-ctest --test-dir build --output-on-failure --parallel 2 2>&1 | tee "$log" | grep -vE '^ *[0-9]+/[0-9]+ Test.*Passed|^ +Start +[0-9]+:' || true
-grep -qE '^100% tests passed' "$log" || failed=1
-summary+=("$(grep -E 'tests passed' "$log" | tail -n 1)")
+# run_ctest FOLDER SUFFIX
+run_ctest() {
+  ctest --test-dir "$1" --output-on-failure --parallel 2 2>&1 | tee "$log" | grep -vE '^ *[0-9]+/[0-9]+ Test.*Passed|^ +Start +[0-9]+:' || true
+  grep -qE '^100% tests passed' "$log" || failed=1
+  summary+=("$(grep -E 'tests passed' "$log" | tail -n 1)$2")
+}
+
+echo "== CTest"
+run_ctest build ""
+
+case $(uname -m) in
+  aarch64 | arm64) ;;  # what was built above has the NEON target
+  *)
+    echo "== CTest for AArch64, under qemu-user"
+    run_ctest build-aarch64 " (AArch64 under qemu-user)"
+    ;;
+esac
 
 echo "== pytest"
 .venv/bin/python -m pytest -q -p no:cacheprovider tests 2>&1 | tee "$log"
