@@ -4,8 +4,8 @@
 #include "cpu/dispatch.hpp"
 #include "rotary_tiles.hpp"
 #include "rotary_whole_heads.hpp"
-
-#include <omp.h>
+#include "threads.hpp"
+#include "view_checks.hpp"
 
 #include <algorithm>
 #include <string>
@@ -14,70 +14,12 @@
 namespace ropewalk {
 namespace {
 
-// A thread is worth waking for this many elements and more.
-constexpr std::int64_t kElementsPerThread = 1 << 16;
-
-std::optional<Error> invalid(std::string path, std::string message) {
-  return Error{Code::kInvalid, std::move(path), std::move(message)};
-}
-
-std::optional<Error> want(const std::string& path, std::int64_t wanted, std::int64_t got) {
-  if (wanted == got) return std::nullopt;
-  return invalid(path, "want " + std::to_string(wanted) + ", got " + std::to_string(got));
-}
-
-std::optional<Error> want_at_least(const std::string& path, std::int64_t least, std::int64_t got) {
-  if (got >= least) return std::nullopt;
-  return invalid(path, "want at least " + std::to_string(least) + ", got " + std::to_string(got));
-}
-
-/// Far above any memory, far below where counting tiles could overflow.
-constexpr std::int64_t kMostTokens = std::int64_t{1} << 40;
-
-bool has_elements(const HeadsView& x) { return x.batch > 0 && x.tokens > 0 && x.heads > 0; }
-
-std::optional<Error> check_view(const std::string& path, const HeadsView& x, int head_dim) {
-  if (static_cast<unsigned>(x.dtype) > static_cast<unsigned>(DType::kFloat16))
-    return invalid(path + ".dtype",
-                   "want float32, bfloat16 or float16, got number " + std::to_string(static_cast<int>(x.dtype)));
-  if (auto error = want(path + ".head_dim", head_dim, x.head_dim)) return error;
-  if (auto error = want_at_least(path + ".batch", 0, x.batch)) return error;
-  if (auto error = want_at_least(path + ".tokens", 0, x.tokens)) return error;
-  if (auto error = want_at_least(path + ".heads", 0, x.heads)) return error;
-  if (!has_elements(x)) return std::nullopt;
-  if (x.batch > kMostTokens / x.tokens)
-    return invalid(path + ".tokens", "want at most 2^40 in all rows, got " + std::to_string(x.tokens) + " in each of " +
-                                         std::to_string(x.batch));
-  if (x.data == nullptr) return invalid(path + ".data", "want an address, got null");
-  if (reinterpret_cast<std::uintptr_t>(x.data) % size_of(x.dtype) != 0)
-    return invalid(path + ".data", "want an address that " + std::to_string(size_of(x.dtype)) + " divides, as a " +
-                                       std::string(name_of(x.dtype)) + " needs");
-  return std::nullopt;
-}
-
-/// Elements of a written view must be apart from each other; only the plain mistake, a repeated axis, is found.
-std::optional<Error> check_written(const std::string& path, const HeadsView& x) {
-  const std::pair<const char*, std::pair<std::int64_t, std::int64_t>> axes[] = {
-      {".batch_stride", {x.batch, x.batch_stride}},
-      {".token_stride", {x.tokens, x.token_stride}},
-      {".head_stride", {x.heads, x.head_stride}}};
-  for (const auto& [name, axis] : axes)
-    if (axis.first > 1 && axis.second == 0)
-      return invalid(path + name, "want a stride other than 0 on an axis of " + std::to_string(axis.first) +
-                                      " that is written, got 0");
-  return std::nullopt;
-}
-
 int threads_for(std::span<const RotaryOperand> operands, const RotaryCall& call) noexcept {
-  const int wanted = call.threads;
-  if (wanted == 1 || omp_in_parallel()) return 1;
   double elements = 0;  // a product of four int64 need not fit one
   for (const RotaryOperand& operand : operands)
     elements += static_cast<double>(operand.in.batch) * static_cast<double>(operand.in.tokens) *
                 static_cast<double>(operand.in.heads) * static_cast<double>(operand.in.head_dim);
-  const double worth = elements / static_cast<double>(kElementsPerThread);
-  const int most = wanted > 0 ? wanted : omp_get_max_threads();
-  return worth >= most ? most : std::max(1, static_cast<int>(worth));
+  return threads_for_elements(elements, call.threads);
 }
 
 std::optional<Error> check_operands(const RotarySpec& spec, std::span<const RotaryOperand> operands) {
@@ -145,34 +87,6 @@ std::optional<Error> check_rows(const PositionsView& positions, std::int64_t row
         return invalid("positions[" + std::to_string(row) + ", " + std::to_string(token) + ']',
                        "want a row of the table, 0 to " + std::to_string(rows - 1) + ", got " + std::to_string(p));
   return std::nullopt;
-}
-
-/// Runs part `i` of `parts` of a pass: its share of the items, side by side.
-template <class Pass>
-void run_part(const Pass& pass, std::int64_t i, std::int64_t parts) noexcept {
-  const std::int64_t each = pass.items() / parts, longer = pass.items() % parts;
-  const std::int64_t first = i * each + std::min(i, longer);
-  pass.run(first, first + each + (i < longer ? 1 : 0));
-}
-
-template <class Pass>
-void run_on(const Pass& pass, int threads, const ThreadPool* pool) noexcept {
-  if (threads == 1) return pass.run(0, pass.items());
-  if (pool != nullptr) {
-    struct Work {
-      const Pass& pass;
-      int parts;
-    } work{pass, threads};
-    return pool->run(
-        pool->pool, threads,
-        [](void* argument, int i) {
-          const Work& mine = *static_cast<const Work*>(argument);
-          run_part(mine.pass, i, mine.parts);
-        },
-        &work);
-  }
-#pragma omp parallel num_threads(threads)
-  run_part(pass, omp_get_thread_num(), omp_get_num_threads());
 }
 
 bool nothing_to_do(std::span<const RotaryOperand> operands) noexcept {
