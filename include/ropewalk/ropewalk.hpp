@@ -5,6 +5,7 @@
 #include <ropewalk/phase.hpp>        // 5. how far each pair has turned        turns[tokens, pairs], 2^64 to a turn
 #include <ropewalk/positions.hpp>    // 4. where each token stands             positions[tokens], or [axes, tokens]
 #include <ropewalk/rotary.hpp>       // 6. turn the pairs of q and k           x[batch, tokens, heads, head_dim]
+#include <ropewalk/kv_cache.hpp>     // 7. keep k and v, move k later         rows[slots, heads, head_dim] in a format
 #include <ropewalk/scaling.hpp>      // 2. how its speeds are stretched for length
 #include <ropewalk/spec.hpp>         // 1. an encoding as plain data
 #include <ropewalk/table.hpp>        //    its cosine and sine, rounded once   cos[tokens, pairs], sin[tokens, pairs]

@@ -55,6 +55,42 @@ struct ScatteredRows {
 };
 constexpr std::int64_t kMostScatteredPairs = 1024;
 
+/// Channels [begin, begin + count) of a row; count in [1, 16].
+struct RowGroup {
+  std::int32_t begin = 0, count = 0;
+};
+constexpr int kMostRowChannels = 4096;
+constexpr int kMostRowGroups = kMostRowChannels / 16 + 4;  // each of four stretches may end in a short one
+
+enum class RowTurn : std::uint8_t { kNone = 0, kHalf = 1, kInterleaved = 2 };
+enum class RowNorm : std::uint8_t { kNone = 0, kBefore = 1, kAfter = 2 };
+
+/// The heads of one token on their way from one format to another: y = quantised(norm(turned(norm(x)))), one norm at
+/// most. Addresses and strides are in bytes, for half a byte is the smallest element; a row itself lies side by side.
+struct CacheRows {
+  const char* in = nullptr;        ///< channel 0 of head 0
+  char* out = nullptr;             ///< may equal `in` if the formats are equal
+  const char* in_scale = nullptr;  ///< the float of head 0, any alignment; kInt8 and kInt4 need it; null: 1
+  char* out_scale = nullptr;
+  std::int64_t in_stride = 0, out_stride = 0, in_scale_stride = 0, out_scale_stride = 0;  ///< from a head to the next
+  std::int64_t heads = 0, head_dim = 0;
+  CacheFormat in_format = CacheFormat::kFloat32, out_format = CacheFormat::kFloat32;
+  // First the groups of channels that turn (for kHalf those of x0, then those of x1), then the others. Every stretch of
+  // channels is cut into groups of 16 from its own begin on; its last may be shorter.
+  const RowGroup* groups = nullptr;
+  std::int32_t group_count = 0, turning_groups = 0;
+  bool groups_are_whole = false;  ///< all have 16 channels
+  bool splits_bytes = false;      ///< some begin at an odd channel, which int4 has to know
+  RowTurn turn = RowTurn::kNone;
+  const float* cos = nullptr;  ///< of every pair that turns, and finite numbers up to a multiple of 16
+  const float* sin = nullptr;
+  RowNorm norm = RowNorm::kNone;
+  float epsilon = 0.0f;
+  const float* weight = nullptr;   ///< [heads, head_dim], or null: 1
+  std::int64_t weight_stride = 0;  ///< elements from a head's to the next; 0: one for all
+  bool weight_plus_one = false;    ///< the factor is 1 + weight
+};
+
 /// Everything that exists once for each processor target. No entry checks its arguments, allocates or throws, and none
 /// touches an element beyond those that its arguments name. Every target computes the same bits (NaN payloads aside).
 struct KernelTable {
@@ -77,6 +113,8 @@ struct KernelTable {
 
   /// Orders writes past the caches before everything that follows.
   void (*end_streaming)() noexcept;
+  /// Reads, norms, turns and writes the rows of a token. kv_cache.hpp says which bits.
+  void (*cache_rows)(const CacheRows& rows) noexcept;
 
   Rotate rotate(DType dtype, PairLayout layout) const noexcept {
     const auto column = static_cast<std::size_t>(dtype);

@@ -8,6 +8,7 @@
 #include "cpu/vec/avx512.hpp"
 #include "cpu/vec/avx512_bf16.hpp"
 
+#include "cpu/kernels/cache_rows-inl.hpp"
 #include "cpu/kernels/cos_sin-inl.hpp"
 #include "cpu/kernels/rotate-inl.hpp"
 #include "cpu/kernels/turn_scattered-inl.hpp"

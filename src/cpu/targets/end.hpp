@@ -9,6 +9,7 @@ const KernelTable table = {
     .rotate_interleaved = {rotate<float, Neighbours>, rotate<BFloat16, Neighbours>, rotate<Float16, Neighbours>},
     .turn_scattered = {turn_scattered<float>, turn_scattered<BFloat16>, turn_scattered<Float16>},
     .end_streaming = end_streaming,
+    .cache_rows = cache_rows,
 };
 
 }  // namespace ropewalk::cpu::ROPEWALK_TARGET_NAMESPACE

@@ -205,3 +205,76 @@ inline Vec negate_by_top_bit(Bits choice, Vec x) noexcept {
   const __m256i sign = _mm256_and_si256(choice.v, _mm256_set1_epi32(static_cast<int>(0x80000000u)));
   return {_mm256_xor_ps(x.v, _mm256_castsi256_ps(sign))};
 }
+
+// ---- rows of a cache
+
+inline Bits as_bits(Vec x) noexcept { return {_mm256_castps_si256(x.v)}; }
+inline Vec as_floats(Bits x) noexcept { return {_mm256_castsi256_ps(x.v)}; }
+inline Bits bit_and(Bits a, Bits b) noexcept { return {_mm256_and_si256(a.v, b.v)}; }
+inline Bits larger(Bits a, Bits b) noexcept { return {_mm256_max_epi32(a.v, b.v)}; }
+inline Bits smaller(Bits a, Bits b) noexcept { return {_mm256_min_epi32(a.v, b.v)}; }
+inline std::uint32_t largest_lane(Bits x) noexcept {
+  __m128i y = _mm_max_epi32(_mm256_castsi256_si128(x.v), _mm256_extracti128_si256(x.v, 1));
+  y = _mm_max_epi32(y, _mm_shuffle_epi32(y, _MM_SHUFFLE(1, 0, 3, 2)));
+  y = _mm_max_epi32(y, _mm_shuffle_epi32(y, _MM_SHUFFLE(2, 3, 0, 1)));
+  return static_cast<std::uint32_t>(_mm_cvtsi128_si32(y));
+}
+inline float sum_of_lanes(Vec x) noexcept {
+  __m128 y = _mm_add_ps(_mm256_castps256_ps128(x.v), _mm256_extractf128_ps(x.v, 1));
+  y = _mm_add_ps(y, _mm_movehl_ps(y, y));
+  return _mm_cvtss_f32(_mm_add_ss(y, _mm_movehdup_ps(y)));
+}
+inline float square_root(float x) noexcept { return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x))); }
+
+/// Up to 8 bytes by way of the stack.
+inline __m128i load_bytes(const void* at, std::int64_t n) noexcept {
+  alignas(16) std::uint8_t copy[16] = {};
+  __builtin_memcpy(copy, at, static_cast<std::size_t>(n));
+  return _mm_load_si128(reinterpret_cast<const __m128i*>(copy));
+}
+inline void store_bytes(__m128i x, void* at, std::int64_t n) noexcept {
+  alignas(16) std::uint8_t copy[16];
+  _mm_store_si128(reinterpret_cast<__m128i*>(copy), x);
+  __builtin_memcpy(at, copy, static_cast<std::size_t>(n));
+}
+
+inline Bits load_int8(Whole, const void* at) noexcept {
+  return {_mm256_cvtepi8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(at)))};
+}
+inline Bits load_int8(First part, const void* at) noexcept { return {_mm256_cvtepi8_epi32(load_bytes(at, part.n))}; }
+inline __m128i lowest_bytes(Bits x) noexcept {
+  const __m256i packed = _mm256_shuffle_epi8(x.v, _mm256_set1_epi32(0x0c080400));
+  return _mm_unpacklo_epi32(_mm256_castsi256_si128(packed), _mm256_extracti128_si256(packed, 1));
+}
+inline void store_int8(Whole, Bits x, void* at) noexcept {
+  _mm_storel_epi64(static_cast<__m128i*>(at), lowest_bytes(x));
+}
+inline void store_int8(First part, Bits x, void* at) noexcept { store_bytes(lowest_bytes(x), at, part.n); }
+
+/// A byte in each 64 bits, to a half in each 32.
+inline Bits halves_of(__m256i bytes) noexcept {
+  const __m256i apart = _mm256_or_si256(bytes, _mm256_slli_epi64(bytes, 28));
+  return {_mm256_srai_epi32(_mm256_slli_epi32(apart, 28), 28)};
+}
+inline Bits load_int4(Whole, const void* at) noexcept {
+  std::int32_t word;
+  __builtin_memcpy(&word, at, sizeof word);
+  return halves_of(_mm256_cvtepu8_epi64(_mm_cvtsi32_si128(word)));
+}
+inline Bits load_int4(First part, const void* at) noexcept {
+  return {_mm256_and_si256(halves_of(_mm256_cvtepu8_epi64(load_bytes(at, (part.n + 1) / 2))).v, lanes(part.n))};
+}
+/// Lanes that hold four bits each, to four bytes.
+inline __m128i joined_halves(__m256i x) noexcept {
+  const __m256i joined = _mm256_or_si256(x, _mm256_srli_epi64(x, 28));
+  const __m256i packed = _mm256_shuffle_epi8(joined, _mm256_set1_epi32(0x0800));
+  return _mm_unpacklo_epi16(_mm256_castsi256_si128(packed), _mm256_extracti128_si256(packed, 1));
+}
+inline void store_int4(Whole, Bits x, void* at) noexcept {
+  const std::int32_t word = _mm_cvtsi128_si32(joined_halves(_mm256_and_si256(x.v, _mm256_set1_epi32(15))));
+  __builtin_memcpy(at, &word, sizeof word);
+}
+inline void store_int4(First part, Bits x, void* at) noexcept {
+  const __m256i kept = _mm256_and_si256(_mm256_set1_epi32(15), lanes(part.n));
+  store_bytes(joined_halves(_mm256_and_si256(x.v, kept)), at, (part.n + 1) / 2);
+}

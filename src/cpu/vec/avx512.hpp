@@ -177,3 +177,64 @@ inline Vec negate_by_top_bit(Bits choice, Vec x) noexcept {
   const __m512i sign = _mm512_and_si512(choice.v, _mm512_set1_epi32(static_cast<int>(0x80000000u)));
   return {_mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(x.v), sign))};
 }
+
+// ---- rows of a cache
+
+inline Bits as_bits(Vec x) noexcept { return {_mm512_castps_si512(x.v)}; }
+inline Vec as_floats(Bits x) noexcept { return {_mm512_castsi512_ps(x.v)}; }
+inline Bits bit_and(Bits a, Bits b) noexcept { return {_mm512_and_si512(a.v, b.v)}; }
+inline Bits larger(Bits a, Bits b) noexcept { return {_mm512_max_epi32(a.v, b.v)}; }
+inline Bits smaller(Bits a, Bits b) noexcept { return {_mm512_min_epi32(a.v, b.v)}; }
+inline std::uint32_t largest_lane(Bits x) noexcept {
+  const __m256i half = _mm256_max_epi32(_mm512_castsi512_si256(x.v), _mm512_extracti64x4_epi64(x.v, 1));
+  __m128i y = _mm_max_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+  y = _mm_max_epi32(y, _mm_shuffle_epi32(y, _MM_SHUFFLE(1, 0, 3, 2)));
+  y = _mm_max_epi32(y, _mm_shuffle_epi32(y, _MM_SHUFFLE(2, 3, 0, 1)));
+  return static_cast<std::uint32_t>(_mm_cvtsi128_si32(y));
+}
+inline float sum_of_lanes(Vec x) noexcept {
+  const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(x.v), _mm512_extractf32x8_ps(x.v, 1));
+  __m128 y = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+  y = _mm_add_ps(y, _mm_movehl_ps(y, y));
+  return _mm_cvtss_f32(_mm_add_ss(y, _mm_movehdup_ps(y)));
+}
+inline float square_root(float x) noexcept { return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x))); }
+
+inline __mmask16 first_bytes(std::int64_t n) noexcept { return static_cast<__mmask16>((1u << n) - 1u); }
+
+inline Bits load_int8(Whole, const void* at) noexcept {
+  return {_mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(at)))};
+}
+inline Bits load_int8(First part, const void* at) noexcept {
+  return {_mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(part.lanes(), at))};
+}
+inline void store_int8(Whole, Bits x, void* at) noexcept {
+  _mm_storeu_si128(static_cast<__m128i*>(at), _mm512_cvtepi32_epi8(x.v));
+}
+inline void store_int8(First part, Bits x, void* at) noexcept {
+  _mm_mask_storeu_epi8(at, part.lanes(), _mm512_cvtepi32_epi8(x.v));
+}
+
+/// A byte in each 64 bits, to a half in each 32.
+inline Bits halves_of(__m512i bytes) noexcept {
+  const __m512i apart = _mm512_or_si512(bytes, _mm512_slli_epi64(bytes, 28));
+  return {_mm512_srai_epi32(_mm512_slli_epi32(apart, 28), 28)};
+}
+inline Bits load_int4(Whole, const void* at) noexcept {
+  return halves_of(_mm512_cvtepu8_epi64(_mm_loadl_epi64(static_cast<const __m128i*>(at))));
+}
+inline Bits load_int4(First part, const void* at) noexcept {
+  const __m512i bytes = _mm512_cvtepu8_epi64(_mm_maskz_loadu_epi8(first_bytes((part.n + 1) / 2), at));
+  return {_mm512_maskz_mov_epi32(part.lanes(), halves_of(bytes).v)};
+}
+/// Lanes that hold four bits each, to eight bytes.
+inline __m128i joined_halves(__m512i x) noexcept {
+  return _mm512_cvtepi64_epi8(_mm512_or_si512(x, _mm512_srli_epi64(x, 28)));
+}
+inline void store_int4(Whole, Bits x, void* at) noexcept {
+  _mm_storel_epi64(static_cast<__m128i*>(at), joined_halves(_mm512_and_si512(x.v, _mm512_set1_epi32(15))));
+}
+inline void store_int4(First part, Bits x, void* at) noexcept {
+  const __m512i kept = _mm512_maskz_and_epi32(part.lanes(), x.v, _mm512_set1_epi32(15));
+  _mm_mask_storeu_epi8(at, first_bytes((part.n + 1) / 2), joined_halves(kept));
+}

@@ -194,3 +194,52 @@ inline Vec negate_by_top_bit(Bits choice, Vec x) noexcept {
   const uint32x4_t sign = vandq_u32(choice.v, vdupq_n_u32(0x80000000u));
   return {vreinterpretq_f32_u32(veorq_u32(vreinterpretq_u32_f32(x.v), sign))};
 }
+
+// ---- rows of a cache
+
+inline Bits as_bits(Vec x) noexcept { return {vreinterpretq_u32_f32(x.v)}; }
+inline Vec as_floats(Bits x) noexcept { return {vreinterpretq_f32_u32(x.v)}; }
+inline Bits bit_and(Bits a, Bits b) noexcept { return {vandq_u32(a.v, b.v)}; }
+inline Bits larger(Bits a, Bits b) noexcept { return {vmaxq_u32(a.v, b.v)}; }
+inline Bits smaller(Bits a, Bits b) noexcept { return {vminq_u32(a.v, b.v)}; }
+inline std::uint32_t largest_lane(Bits x) noexcept { return vmaxvq_u32(x.v); }
+inline float sum_of_lanes(Vec x) noexcept {
+  const float32x2_t y = vadd_f32(vget_low_f32(x.v), vget_high_f32(x.v));
+  return vget_lane_f32(y, 0) + vget_lane_f32(y, 1);
+}
+inline float square_root(float x) noexcept { return vget_lane_f32(vsqrt_f32(vdup_n_f32(x)), 0); }
+
+inline std::int64_t lanes_of(Whole) noexcept { return kLanes; }
+inline std::int64_t lanes_of(First part) noexcept { return part.n; }
+
+template <class Part>
+inline Bits load_int8(Part part, const void* at) noexcept {
+  std::uint64_t bytes = 0;
+  __builtin_memcpy(&bytes, at, static_cast<std::size_t>(lanes_of(part)));
+  return {vreinterpretq_u32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vcreate_s8(bytes)))))};
+}
+template <class Part>
+inline void store_int8(Part part, Bits x, void* at) noexcept {
+  const uint16x4_t halves = vmovn_u32(x.v);
+  const std::uint64_t bytes = vget_lane_u64(vreinterpret_u64_u8(vmovn_u16(vcombine_u16(halves, halves))), 0);
+  __builtin_memcpy(at, &bytes, static_cast<std::size_t>(lanes_of(part)));
+}
+template <class Part>
+inline Bits load_int4(Part part, const void* at) noexcept {
+  std::uint32_t bytes = 0;
+  __builtin_memcpy(&bytes, at, static_cast<std::size_t>((lanes_of(part) + 1) / 2));
+  bytes &= 0xffffu >> (16 - 4 * lanes_of(part));
+  const int32x4_t up = {28, 24, 20, 16};
+  return {vreinterpretq_u32_s32(vshrq_n_s32(vshlq_s32(vreinterpretq_s32_u32(vdupq_n_u32(bytes)), up), 28))};
+}
+template <class Part>
+inline void store_int4(Part part, Bits x, void* at) noexcept {
+  const int32x4_t up = {0, 4, 8, 12};
+  const std::uint32_t all = vaddvq_u32(vshlq_u32(vandq_u32(x.v, vdupq_n_u32(15)), up));
+  const std::uint32_t bytes = all & (0xffffu >> (16 - 4 * lanes_of(part)));
+  __builtin_memcpy(at, &bytes, static_cast<std::size_t>((lanes_of(part) + 1) / 2));
+}
+inline void store_both(Vec a, Vec b, BFloat16* at) noexcept {
+  store(Whole{}, a, at);
+  store(Whole{}, b, at + kLanes);
+}

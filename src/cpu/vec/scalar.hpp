@@ -268,3 +268,66 @@ inline Vec select_by_top_bit(Bits choice, Vec yes, Vec no) noexcept {
 inline Vec negate_by_top_bit(Bits choice, Vec x) noexcept {
   return each_lane([&](std::int64_t i) { return float_of(bits_of(x.lane[i]) ^ (choice.lane[i] & 0x80000000u)); });
 }
+
+// ---- rows of a cache: 8 and 4 bits to an element, and what is said of a whole row
+
+inline Bits as_bits(Vec x) noexcept {
+  return each_lane_bits([&](std::int64_t i) { return bits_of(x.lane[i]); });
+}
+inline Vec as_floats(Bits x) noexcept {
+  return each_lane([&](std::int64_t i) { return float_of(x.lane[i]); });
+}
+inline Bits bit_and(Bits a, Bits b) noexcept {
+  return each_lane_bits([&](std::int64_t i) { return a.lane[i] & b.lane[i]; });
+}
+/// Of integers below 2^31.
+inline Bits larger(Bits a, Bits b) noexcept {
+  return each_lane_bits([&](std::int64_t i) { return a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]; });
+}
+inline Bits smaller(Bits a, Bits b) noexcept {
+  return each_lane_bits([&](std::int64_t i) { return a.lane[i] < b.lane[i] ? a.lane[i] : b.lane[i]; });
+}
+inline std::uint32_t largest_lane(Bits x) noexcept {
+  std::uint32_t y = x.lane[0];
+  for (std::int64_t i = 1; i < kLanes; ++i) y = x.lane[i] > y ? x.lane[i] : y;
+  return y;
+}
+/// The upper half of the lanes is added to the lower one until one is left.
+inline float sum_of_lanes(Vec x) noexcept {
+  for (std::int64_t half = kLanes / 2; half > 0; half /= 2)
+    for (std::int64_t i = 0; i < half; ++i) x.lane[i] += x.lane[i + half];
+  return x.lane[0];
+}
+inline float square_root(float x) noexcept { return __builtin_sqrtf(x); }
+
+/// Signed bytes, one a lane; zero in the other lanes.
+template <class Part>
+inline Bits load_int8(Part part, const void* at) noexcept {
+  Bits y{};
+  for (std::int64_t i = 0; i < part.n; ++i)
+    y.lane[i] = static_cast<std::uint32_t>(std::int32_t{static_cast<const std::int8_t*>(at)[i]});
+  return y;
+}
+/// The lowest byte of each lane.
+template <class Part>
+inline void store_int8(Part part, Bits x, void* at) noexcept {
+  for (std::int64_t i = 0; i < part.n; ++i) static_cast<std::uint8_t*>(at)[i] = static_cast<std::uint8_t>(x.lane[i]);
+}
+/// Signed halves of bytes, the lower first: n of them from (n + 1) / 2 bytes; zero in the other lanes.
+template <class Part>
+inline Bits load_int4(Part part, const void* at) noexcept {
+  Bits y{};
+  for (std::int64_t i = 0; i < part.n; ++i) {
+    const std::uint32_t shifted = std::uint32_t{static_cast<const std::uint8_t*>(at)[i / 2]} << (i % 2 == 0 ? 28 : 24);
+    y.lane[i] = static_cast<std::uint32_t>(static_cast<std::int32_t>(shifted) >> 28);
+  }
+  return y;
+}
+/// The lowest four bits of n lanes to (n + 1) / 2 bytes; the last half is zero if n is odd.
+template <class Part>
+inline void store_int4(Part part, Bits x, void* at) noexcept {
+  for (std::int64_t i = 0; i < part.n; i += 2) {
+    const std::uint32_t upper = i + 1 < part.n ? x.lane[i + 1] & 15u : 0u;
+    static_cast<std::uint8_t*>(at)[i / 2] = static_cast<std::uint8_t>((x.lane[i] & 15u) | (upper << 4));
+  }
+}
