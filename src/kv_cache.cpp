@@ -207,16 +207,19 @@ std::optional<Error> check_append(const Rotary& rotary, const CacheAppend& appen
   const HeadsView &keys = append.keys, &values = append.values;
   if (auto error = check_spec("spec", spec)) return error;
   if (auto error = check_view("keys", keys, spec.head_dim)) return error;
-  if (auto error = check_cache("key_cache", append.key_cache, keys.heads, spec.head_dim)) return error;
-  if (auto error = check_norm("key_norm", append.key_norm)) return error;
-  std::int64_t capacity = append.key_cache.slots();
+  std::int64_t capacity = std::numeric_limits<std::int64_t>::max();
+  if (keys.heads != 0) {
+    if (auto error = check_cache("key_cache", append.key_cache, keys.heads, spec.head_dim)) return error;
+    if (auto error = check_norm("key_norm", append.key_norm)) return error;
+    capacity = append.key_cache.slots();
+  }
   if (values.heads != 0) {
     if (auto error = check_view("values", values,
                                 static_cast<int>(std::clamp<std::int64_t>(values.head_dim, 1, kMostCacheHeadDim))))
       return error;
     if (auto error = same_tokens("values", keys, values)) return error;
     if (auto error = check_cache("value_cache", append.value_cache, values.heads, values.head_dim)) return error;
-    capacity = keys.heads == 0 ? append.value_cache.slots() : std::min(capacity, append.value_cache.slots());
+    capacity = std::min(capacity, append.value_cache.slots());
   }
   if (auto error = check_queries(append, spec.head_dim)) return error;
   if (auto error = check_slots(append.slots, keys.batch * keys.tokens, capacity)) return error;

@@ -121,7 +121,7 @@ struct HeadNorm {
 /// New tokens on their way into a cache. Keys are normed, turned and stored; values are stored; queries, if there are
 /// any, are normed and turned on the way, for the cosines and sines are at hand.
 struct CacheAppend {
-  HeadsView keys{};         ///< [batch, tokens, heads, head_dim], read
+  HeadsView keys{};         ///< [batch, tokens, heads, head_dim], read; heads may be 0
   CacheView key_cache{};    ///< written at `slots`
   HeadsView values{};       ///< of as many tokens, or no heads; heads and head_dim may differ from those of the keys
   CacheView value_cache{};  ///< unread if there are no values

@@ -1,5 +1,6 @@
 // Norm, rotation, rounding and store in one pass: the bits of the four one after the other, and nothing else touched.
 #include "kernels/cache_support.hpp"
+#include "oracle/quantise.hpp"
 
 #include <cmath>
 #include <limits>
@@ -113,6 +114,211 @@ TEST_P(CacheAppendTest, HasTheBitsOfNormRotationAndRoundingOneAfterTheOther) {
             ASSERT_TRUE(value_cache.same_bytes(want_values));
             ASSERT_TRUE(k.same_elements(untouched) && k.border_untouched());
           }
+}
+
+TEST_P(CacheAppendTest, TurnsTheQueriesOnTheWayInPlaceAndApart) {
+  const std::vector<std::int64_t> positions = {9, -1'000'000, 4}, slots = {-1, 2, 0};
+  std::vector<float> weights(64, 1.5f);
+  for (const DType dtype : support::kDTypes)
+    for (const bool in_place : {false, true}) {
+      const auto rotary = support::made(spec_of({64, 64, 0}, PairLayout::kHalf));
+      const Shape queries{.tokens = 3, .heads = 19, .head_dim = 64, .gap = 1},
+          keys{.tokens = 3, .heads = 1, .head_dim = 64};
+      const Shape apart{.tokens = 3, .heads = 19, .head_dim = 64, .order = "bhsd", .gap = 2};
+      Tensor q(queries, dtype), out(apart, dtype), before(queries, dtype), k(keys, dtype);
+      q.fill(3), before.fill(3), k.fill(4);
+      Cache cache({.page_tokens = 3, .head_dim = 64}, {CacheFormat::kInt8, true});
+      CacheAppend call;
+      call.keys = k.view(), call.key_cache = cache.view(), call.slots = slots;
+      call.queries = {q.view(), in_place ? q.view() : out.view()};
+      call.query_norm = {.place = NormPlace::kBeforeRotation, .weight = weights.data()};
+      const auto error = check_append(rotary, call, PositionsView::row(positions));
+      ASSERT_FALSE(error) << error->line();
+      append(rotary, call, PositionsView::row(positions));
+      const Tensor& got = in_place ? q : out;
+      for (std::int64_t t = 0; t < 3; ++t)
+        for (std::int64_t h = 0; h < 19; ++h) {
+          const auto token = PositionsView::row(std::span(positions).subspan(static_cast<std::size_t>(t), 1));
+          const auto row = plainly_turned_row(rotary, call.query_norm, before, 0, t, h, token);
+          for (std::size_t c = 0; c < row.size(); ++c)
+            ASSERT_EQ(got.bits(0, t, h, static_cast<std::int64_t>(c)),
+                      support::bits_of(support::rounded(double{row[c]}, dtype), dtype));
+        }
+      EXPECT_TRUE(got.border_untouched());
+      if (!in_place) {
+        EXPECT_TRUE(q.same_elements(before));
+      }
+    }
+}
+
+TEST_P(CacheAppendTest, WritesNothingOutsideOfItsSlotsInAnyOrderOfMemory) {
+  const std::vector<std::int64_t> positions = {5, 6, 7, 8, 9, 10};
+  const std::vector<std::int64_t> slots = {11, -1, 4, -9223372036854775807 - 1, 0, 7};
+  for (const Format format : support::kFormats)
+    for (const bool by_head : {false, true})
+      for (const std::int64_t gap : {0, 1, 5})
+        for (const Pages::Edge edge : {Pages::Edge::kBegin, Pages::Edge::kEnd}) {
+          const auto rotary = support::made(spec_of({45, 22, 7}, PairLayout::kInterleaved));
+          const Shape keys{.batch = 2, .tokens = 3, .heads = 11, .head_dim = 45, .order = "bhsd"};
+          Tensor k(keys, DType::kFloat16, edge);
+          k.fill(9);
+          const CacheShape shape{
+              .pages = 3, .page_tokens = 4, .heads = 11, .head_dim = 45, .by_head = by_head, .gap = gap};
+          Cache cache(shape, format, edge), wanted(shape, format, edge);
+          CacheAppend call;
+          call.keys = k.view(), call.key_cache = cache.view(), call.slots = slots;
+          const auto where = PositionsView::rows(positions, 2);
+          const auto error = check_append(rotary, call, where);
+          ASSERT_FALSE(error) << error->line();
+          append(rotary, call, where, {.threads = 3});
+          for (std::int64_t i = 0; i < 6; ++i)
+            for (std::int64_t h = 0; h < 11; ++h)
+              if (slots[static_cast<std::size_t>(i)] >= 0)
+                wanted.store(slots[static_cast<std::size_t>(i)], h,
+                             plainly_turned_row(
+                                 rotary, {}, k, i / 3, i % 3, h,
+                                 PositionsView::row(std::span(positions).subspan(static_cast<std::size_t>(i), 1))));
+          ASSERT_TRUE(cache.same_bytes(wanted)) << format.name() << ' ' << by_head << ' ' << gap;
+        }
+}
+
+// A row that is not finite comes back as NaN, a row of nearly nothing as zeros; bfloat16 does not turn a NaN into a
+// zero by the carry of its rounding.
+TEST_P(CacheAppendTest, KeepsWhatIsNoNumberInSight) {
+  const auto rotary = support::made(spec_of({24, 8, 0}, PairLayout::kHalf));
+  const std::uint32_t odd_ones[] = {0x7fc00000u, 0x7fffffffu, 0xffffffffu, 0x7f800001u, 0x7f800000u, 0xff800000u};
+  for (const Format format : support::kFormats)
+    for (const std::uint32_t bits : odd_ones)
+      for (const std::int64_t channel : {1, 20}) {
+        const Shape shape{.tokens = 1, .heads = 2, .head_dim = 24};
+        Tensor k(shape, DType::kFloat32);
+        k.fill(5).set_bits(0, 0, 1, channel, bits);
+        Cache cache({.heads = 2, .head_dim = 24}, format);
+        const std::int64_t zero[] = {0};
+        CacheAppend call;
+        call.keys = k.view(), call.key_cache = cache.view(), call.slots = zero;
+        append(rotary, call, PositionsView::row(zero));
+        const auto sound = cache.load(0, 0), ill = cache.load(0, 1);
+        for (const float x : sound) ASSERT_TRUE(std::isfinite(x));
+        const bool is_nan = (bits & 0x7fffffffu) > 0x7f800000u;
+        const auto c = static_cast<std::size_t>(channel);
+        SCOPED_TRACE(testing::Message() << format.name() << ' ' << std::hex << bits << ' ' << channel);
+        if (format.scaled) {
+          for (const float x : ill) ASSERT_TRUE(std::isnan(x));
+        } else if (is_nan || channel == 1) {  // an infinity that turns leaves infinity * sin(0)
+          ASSERT_TRUE(std::isnan(ill[c]) || (!is_nan && !std::isfinite(ill[c])) ||
+                      (!is_nan && format.format == CacheFormat::kFloat8E4M3 && std::fabs(ill[c]) == 448.0f));
+        } else if (format.format == CacheFormat::kFloat8E4M3) {
+          ASSERT_EQ(ill[c], (bits >> 31) != 0 ? -448.0f : 448.0f);
+        } else {
+          ASSERT_TRUE(std::isinf(ill[c]));
+        }
+      }
+}
+
+TEST_P(CacheAppendTest, RowsOfNothingAndOfNearlyNothing) {
+  const auto rotary = support::made(spec_of({64, 64, 0}, PairLayout::kHalf));
+  const std::int64_t slots[] = {0}, positions[] = {123456789};
+  for (const Format format : support::kFormats)
+    for (const float size : {0.0f, -0.0f, 0x1p-149f, 0x1p-101f, 0x1p-99f, 0x1p120f}) {
+      Tensor k({.tokens = 1, .heads = 1, .head_dim = 64}, DType::kFloat32);
+      support::for_each_element(k.shape(), [&](auto b, auto t, auto h, auto c) {
+        k.set(b, t, h, c, double{size} * (c % 3 == 0 ? -1.0 : 0.5));
+      });
+      Cache cache({.head_dim = 64}, format), wanted({.head_dim = 64}, format);
+      CacheAppend call;
+      call.keys = k.view(), call.key_cache = cache.view(), call.slots = slots;
+      append(rotary, call, PositionsView::row(positions));
+      wanted.store(0, 0, plainly_turned_row(rotary, {}, k, 0, 0, 0, PositionsView::row(positions)));
+      ASSERT_TRUE(cache.same_bytes(wanted)) << format.name() << ' ' << size;
+    }
+}
+
+/// Every float16 there is, and the neighbours of every tie of E4M3.
+TEST_P(CacheAppendTest, EveryFloat16RoundsToE4M3AsTheFormatSays) {
+  std::vector<float> all;
+  for (std::uint32_t bits = 0; bits < 0x10000u; ++bits)
+    all.push_back(static_cast<float>(support::value_of(bits, DType::kFloat16)));
+  for (int byte = 0; byte < 0x7e; ++byte) {
+    const auto tie = static_cast<float>((oracle::e4m3_value(byte) + oracle::e4m3_value(byte + 1)) / 2);
+    for (const float x : {std::nextafter(tie, 0.0f), tie, std::nextafter(tie, 1e9f)})
+      all.push_back(x), all.push_back(-x);
+  }
+  while (all.size() % 64 != 0) all.push_back(0.0f);
+  const auto rows = static_cast<std::int64_t>(all.size() / 64);
+  const auto rotary = support::made(spec_of({64, 2, 0}, PairLayout::kHalf));
+  std::vector<std::int64_t> slots(static_cast<std::size_t>(rows));
+  std::iota(slots.begin(), slots.end(), 0);
+  Cache cache({.page_tokens = rows, .head_dim = 64}, {CacheFormat::kFloat8E4M3, false}),
+      wanted({.page_tokens = rows, .head_dim = 64}, {CacheFormat::kFloat8E4M3, false});
+  CacheAppend call;  // as values, which do not turn
+  call.keys = HeadsView::thd(nullptr, DType::kFloat32, rows, 0, 64);
+  call.values = HeadsView::thd(all.data(), DType::kFloat32, rows, 1, 64);
+  call.value_cache = cache.view(), call.slots = slots;
+  const auto where = PositionsView::row(slots);
+  const auto error = check_append(rotary, call, where);
+  ASSERT_FALSE(error) << error->line();
+  append(rotary, call, where);
+  for (std::int64_t r = 0; r < rows; ++r)
+    wanted.store(r, 0, std::vector<float>(all.begin() + r * 64, all.begin() + (r + 1) * 64));
+  EXPECT_TRUE(cache.same_bytes(wanted));
+}
+
+TEST_P(CacheAppendTest, ThreadsDoNotChangeAByte) {
+  const auto rotary = support::made(spec_of({128, 128, 0}, PairLayout::kHalf));
+  std::vector<std::int64_t> positions(333), slots(333);
+  std::iota(positions.begin(), positions.end(), -100);
+  for (std::size_t t = 0; t < slots.size(); ++t) slots[t] = static_cast<std::int64_t>(t * 7 % 333);
+  for (const bool by_head : {false, true}) {
+    const CacheShape shape{.pages = 9, .page_tokens = 37, .heads = 5, .head_dim = 128, .by_head = by_head};
+    Tensor k({.tokens = 333, .heads = 5, .head_dim = 128}, DType::kBFloat16);
+    k.fill(6);
+    Cache one(shape, {CacheFormat::kInt4, true});
+    CacheAppend call;
+    call.keys = k.view(), call.key_cache = one.view(), call.slots = slots;
+    call.key_norm.place = NormPlace::kBeforeRotation;
+    append(rotary, call, PositionsView::row(positions), {.threads = 1});
+    for (const int threads : {0, 2, 4, 7}) {
+      Cache many(shape, {CacheFormat::kInt4, true});
+      call.key_cache = many.view();
+      append(rotary, call, PositionsView::row(positions), {.threads = threads});
+      EXPECT_TRUE(one.same_bytes(many)) << threads;
+    }
+    std::vector<std::thread> callers;
+    std::vector<char> same(8, 0);
+    for (std::size_t i = 0; i < same.size(); ++i)
+      callers.emplace_back([&, i] {
+        Cache own(shape, {CacheFormat::kInt4, true});
+        CacheAppend mine = call;
+        mine.key_cache = own.view();
+        append(rotary, mine, PositionsView::row(positions), {.threads = 2});
+        same[i] = own.same_bytes(one) ? 1 : 0;
+      });
+    for (auto& caller : callers) caller.join();
+    EXPECT_EQ(std::accumulate(same.begin(), same.end(), 0), 8);
+  }
+}
+
+TEST_P(CacheAppendTest, SeveralAxesAndAnAttentionFactor) {
+  RotarySpec spec = spec_of({128, 128, 0}, PairLayout::kHalf);
+  spec.scaling = ropewalk::YarnOptions{.factor = 4.0, .trained_context = 8192};
+  for (int j = 0; j < 64; ++j) spec.axis_of_pair.push_back(static_cast<std::uint8_t>(j < 16 ? 0 : j < 40 ? 1 : 2));
+  const auto rotary = support::made(spec);
+  const std::vector<std::int64_t> positions = {1, 70000, 3, 4, -5, 6};  // [axes, tokens]
+  const std::int64_t slots[] = {1, 0};
+  Tensor k({.tokens = 2, .heads = 2, .head_dim = 128}, DType::kFloat32), turned(k.shape(), DType::kFloat32);
+  k.fill(8), turned.fill(8);
+  Cache cache({.page_tokens = 2, .heads = 2, .head_dim = 128}, {CacheFormat::kInt8, true}),
+      wanted({.page_tokens = 2, .heads = 2, .head_dim = 128}, {CacheFormat::kInt8, true});
+  CacheAppend call;
+  call.keys = k.view(), call.key_cache = cache.view(), call.slots = slots;
+  const auto where = PositionsView::streams(positions, 3);
+  ASSERT_FALSE(check_append(rotary, call, where));
+  append(rotary, call, where);
+  support::turn(rotary, turned.view(), where);
+  for (std::int64_t t = 0; t < 2; ++t)
+    for (std::int64_t h = 0; h < 2; ++h) wanted.store(slots[t], h, plain_row(turned, 0, t, h));
+  EXPECT_TRUE(cache.same_bytes(wanted));
 }
 
 ROPEWALK_ON_EVERY_TARGET(CacheAppendTest);
