@@ -24,7 +24,8 @@ inline Bits choose(Bits by_top_bit, Bits yes, Bits no) noexcept {
   return as_bits(select_by_top_bit(by_top_bit, as_floats(yes), as_floats(no)));
 }
 
-/// Every NaN becomes the quiet one without payload: the rounding to bfloat16 might carry out of another.
+/// Every NaN becomes the quiet one without payload: the rounding to bfloat16 might carry out of another. Those that
+/// came from 16 bits need no care (vec/scalar.hpp); those of float32 rows and weights do.
 inline Vec with_plain_nan(Vec x) noexcept {
   const Bits is_nan = sub(splat_bits(kInfinity), magnitude(x));
   return as_floats(choose(is_nan, splat_bits(kQuietNaN), as_bits(x)));
@@ -90,6 +91,9 @@ struct Row {
   int some_vectors, some_turning;
   Vec x[kRoom];
 
+  Row(const CacheRows& given, const RowGroup* cut, int count) noexcept
+      : rows(given), groups(cut), some_vectors(count), some_turning(given.turning_groups * kPartsOfGroup) {}
+
   int vectors() const noexcept { return kFixed ? kRoom : some_vectors; }
   int turning() const noexcept { return kFixed ? kRoom : some_turning; }
 
@@ -152,15 +156,20 @@ struct Row {
     return 1.0f / square_root(mean + rows.epsilon);
   }
 
-  void norm(std::int64_t head, float factor) noexcept {
-    if (rows.weight == nullptr) return each([&](int i) { x[i] = mul(x[i], splat(factor)); });
-    const float* const weight = rows.weight + head * rows.weight_stride;
+  /// The weights of a head's norm, in the order of the row.
+  void read_weights(std::int64_t head, Vec* weights) const noexcept {
+    const float* const from = rows.weight + head * rows.weight_stride;
     const Vec more = splat(rows.weight_plus_one ? 1.0f : -0.0f);  // -0 leaves every float as it is, -0 too
-    each([&](int i) {
+    for (int i = 0; i < vectors(); ++i) {
+      weights[i] = splat(1.0f);
+      if (rows.weight == nullptr) continue;
       at_vector<kWhole>(groups, i, [&](auto part, std::int64_t channel) {
-        x[i] = mul(mul(x[i], splat(factor)), add(load(part, weight + channel), more));
+        weights[i] = with_plain_nan(add(load(part, from + channel), more));
       });
-    });
+    }
+  }
+  void norm(float factor, const Vec* weights) noexcept {
+    each([&](int i) { x[i] = mul(mul(x[i], splat(factor)), weights[i]); });
   }
 
   void turn() noexcept {
@@ -207,7 +216,7 @@ struct Row {
       case CacheFormat::kFloat32:
         return drain([&](auto part, Vec y, auto at) { store(part, y, reinterpret_cast<float*>(out) + at); });
       case CacheFormat::kBFloat16:
-        if (rows.in_format != CacheFormat::kBFloat16 || rows.norm != RowNorm::kNone)
+        if (rows.in_format == CacheFormat::kFloat32)
           return drain([&](auto part, Vec y, auto at) {
             store(part, with_plain_nan(y), reinterpret_cast<BFloat16*>(out) + at);
           });
@@ -241,6 +250,17 @@ struct Row {
   }
 };
 
+constexpr std::int64_t kAheadBytes = 4096;
+inline std::int64_t row_bytes_of(CacheFormat format, std::int64_t head_dim) noexcept {
+  return format == CacheFormat::kFloat32 ? 4 * head_dim : format <= CacheFormat::kFloat16 ? 2 * head_dim : head_dim;
+}
+inline void prefetch(const char* at, std::int64_t bytes) noexcept {
+  for (std::int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(at + i);
+}
+inline void prefetch_to_write(const char* at, std::int64_t bytes) noexcept {
+  for (std::int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(at + i, 1);
+}
+
 // Flattened, for a row stays in registers only where every step of its way is inlined.
 template <int kGroups, bool kWhole>
 [[gnu::flatten]] inline void cache_rows_as(const CacheRows& given) noexcept {
@@ -248,7 +268,11 @@ template <int kGroups, bool kWhole>
   RowGroup groups[kGroups > 0 ? kGroups : kMostRowGroups];
   const int count = kGroups > 0 ? kGroups : rows.group_count;
   for (int i = 0; i < count; ++i) groups[i] = rows.groups[i];
-  Row<kGroups, kWhole> row{rows, groups, count * kPartsOfGroup, rows.turning_groups * kPartsOfGroup, {}};
+  Row<kGroups, kWhole> row(rows, groups, count * kPartsOfGroup);
+  const std::int64_t in_bytes = row_bytes_of(rows.in_format, rows.head_dim);
+  const std::int64_t out_bytes = row_bytes_of(rows.out_format, rows.head_dim);
+  Vec weights[Row<kGroups, kWhole>::kRoom];
+  row.read_weights(0, weights);
   const auto read = [&](std::int64_t head) {
     row.read(rows.in + head * rows.in_stride,
              rows.in_scale != nullptr ? rows.in_scale + head * rows.in_scale_stride : nullptr);
@@ -258,14 +282,18 @@ template <int kGroups, bool kWhole>
     float factors[kHeadsOfBlock];
     if (rows.norm == RowNorm::kBefore)
       for (std::int64_t head = block; head < end; ++head) {
+        prefetch(rows.in + head * rows.in_stride + kAheadBytes, in_bytes);
         read(head);
         factors[head - block] = row.norm_factor();
       }
     for (std::int64_t head = block; head < end; ++head) {
+      if (rows.norm != RowNorm::kBefore) prefetch(rows.in + head * rows.in_stride + kAheadBytes, in_bytes);
+      if (rows.in != rows.out) prefetch_to_write(rows.out + head * rows.out_stride + kAheadBytes, out_bytes);
       read(head);
-      if (rows.norm == RowNorm::kBefore) row.norm(head, factors[head - block]);
+      if (head > 0 && rows.weight_stride != 0) row.read_weights(head, weights);
+      if (rows.norm == RowNorm::kBefore) row.norm(factors[head - block], weights);
       if (rows.turn != RowTurn::kNone) row.turn();
-      if (rows.norm == RowNorm::kAfter) row.norm(head, row.norm_factor());
+      if (rows.norm == RowNorm::kAfter) row.norm(row.norm_factor(), weights);
       row.write(rows.out + head * rows.out_stride,
                 rows.out_scale != nullptr ? rows.out_scale + head * rows.out_scale_stride : nullptr);
     }
