@@ -220,6 +220,10 @@ struct Row {
           return drain([&](auto part, Vec y, auto at) {
             store(part, with_plain_nan(y), reinterpret_cast<BFloat16*>(out) + at);
           });
+        if constexpr (kFixed && kWhole && kRoom % 2 == 0) {
+          auto* const to = reinterpret_cast<BFloat16*>(out);
+          return repeat<kRoom / 2>(0, [&](int i) { store_both(x[2 * i], x[2 * i + 1], to + 2 * i * kLanes); });
+        }
         return drain([&](auto part, Vec y, auto at) { store(part, y, reinterpret_cast<BFloat16*>(out) + at); });
       case CacheFormat::kFloat16:
         return drain([&](auto part, Vec y, auto at) { store(part, y, reinterpret_cast<Float16*>(out) + at); });
@@ -250,15 +254,17 @@ struct Row {
   }
 };
 
+// A row is asked for so many bytes ahead, as if heads and tokens lay side by side; where they do not, nothing is lost.
+// A processor looks ahead by itself past two or three of these rows. Tried (EPYC 9005, AVX-512, bf16 to bf16 and int8,
+// 32+8 heads of 128, from memory, of the time of moving the bytes): nothing 1.56, 2048 1.4 to 1.5, 4096 and 8192 1.25.
 constexpr std::int64_t kAheadBytes = 4096;
-inline std::int64_t row_bytes_of(CacheFormat format, std::int64_t head_dim) noexcept {
-  return format == CacheFormat::kFloat32 ? 4 * head_dim : format <= CacheFormat::kFloat16 ? 2 * head_dim : head_dim;
-}
-inline void prefetch(const char* at, std::int64_t bytes) noexcept {
-  for (std::int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(at + i);
-}
-inline void prefetch_to_write(const char* at, std::int64_t bytes) noexcept {
-  for (std::int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(at + i, 1);
+template <int kToWrite>
+inline void prefetch(const char* at, CacheFormat format, std::int64_t head_dim) noexcept {
+  const std::int64_t bytes = format == CacheFormat::kFloat32   ? 4 * head_dim
+                             : format <= CacheFormat::kFloat16 ? 2 * head_dim
+                             : format == CacheFormat::kInt4    ? head_dim / 2
+                                                               : head_dim;
+  for (std::int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(at + kAheadBytes + i, kToWrite);
 }
 
 // Flattened, for a row stays in registers only where every step of its way is inlined.
@@ -269,8 +275,6 @@ template <int kGroups, bool kWhole>
   const int count = kGroups > 0 ? kGroups : rows.group_count;
   for (int i = 0; i < count; ++i) groups[i] = rows.groups[i];
   Row<kGroups, kWhole> row(rows, groups, count * kPartsOfGroup);
-  const std::int64_t in_bytes = row_bytes_of(rows.in_format, rows.head_dim);
-  const std::int64_t out_bytes = row_bytes_of(rows.out_format, rows.head_dim);
   Vec weights[Row<kGroups, kWhole>::kRoom];
   row.read_weights(0, weights);
   const auto read = [&](std::int64_t head) {
@@ -282,13 +286,13 @@ template <int kGroups, bool kWhole>
     float factors[kHeadsOfBlock];
     if (rows.norm == RowNorm::kBefore)
       for (std::int64_t head = block; head < end; ++head) {
-        prefetch(rows.in + head * rows.in_stride + kAheadBytes, in_bytes);
+        prefetch<0>(rows.in + head * rows.in_stride, rows.in_format, rows.head_dim);
         read(head);
         factors[head - block] = row.norm_factor();
       }
     for (std::int64_t head = block; head < end; ++head) {
-      if (rows.norm != RowNorm::kBefore) prefetch(rows.in + head * rows.in_stride + kAheadBytes, in_bytes);
-      if (rows.in != rows.out) prefetch_to_write(rows.out + head * rows.out_stride + kAheadBytes, out_bytes);
+      if (rows.norm != RowNorm::kBefore) prefetch<0>(rows.in + head * rows.in_stride, rows.in_format, rows.head_dim);
+      if (rows.in != rows.out) prefetch<1>(rows.out + head * rows.out_stride, rows.out_format, rows.head_dim);
       read(head);
       if (head > 0 && rows.weight_stride != 0) row.read_weights(head, weights);
       if (rows.norm == RowNorm::kBefore) row.norm(factors[head - block], weights);

@@ -278,3 +278,8 @@ inline void store_int4(First part, Bits x, void* at) noexcept {
   const __m256i kept = _mm256_and_si256(_mm256_set1_epi32(15), lanes(part.n));
   store_bytes(joined_halves(_mm256_and_si256(x.v, kept)), at, (part.n + 1) / 2);
 }
+inline void store_both(Vec a, Vec b, BFloat16* at) noexcept {
+  const __m256i y = _mm256_srli_epi32(rounded_in_place(a), 16), z = _mm256_srli_epi32(rounded_in_place(b), 16);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(at),
+                      _mm256_permute4x64_epi64(_mm256_packus_epi32(y, z), _MM_SHUFFLE(3, 1, 2, 0)));
+}

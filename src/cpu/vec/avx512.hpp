@@ -238,3 +238,9 @@ inline void store_int4(First part, Bits x, void* at) noexcept {
   const __m512i kept = _mm512_maskz_and_epi32(part.lanes(), x.v, _mm512_set1_epi32(15));
   _mm_mask_storeu_epi8(at, first_bytes((part.n + 1) / 2), joined_halves(kept));
 }
+/// The upper 16 bits of every lane, those of a first.
+inline __m512i upper_halves(__m512i a, __m512i b) noexcept {
+  const __m512i odd = _mm512_set_epi16(63, 61, 59, 57, 55, 53, 51, 49, 47, 45, 43, 41, 39, 37, 35, 33, 31, 29, 27, 25,
+                                       23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
+  return _mm512_permutex2var_epi16(a, odd, b);
+}

@@ -23,3 +23,10 @@ inline void store_twos(const Two& a, BFloat16* at_a, const Two& b, BFloat16* at_
   put_two<kStream>(y, at_a);
   put_two<kStream>(z, at_b);
 }
+
+inline void store_both(Vec a, Vec b, BFloat16* at) noexcept {
+  __m512i y = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(b.v, a.v));
+  if (__builtin_expect(_mm512_testn_epi16_mask(y, _mm512_set1_epi16(0x7fff)) != 0, 0))
+    y = upper_halves(rounded_in_place(a), rounded_in_place(b));
+  _mm512_storeu_si512(at, y);
+}

@@ -8,3 +8,7 @@ inline void store_twos(const Two& a, BFloat16* at_a, const Two& b, BFloat16* at_
   put_two<kStream>(merged(rounded_in_place(a.even), rounded_in_place(a.odd)), at_a);
   put_two<kStream>(merged(rounded_in_place(b.even), rounded_in_place(b.odd)), at_b);
 }
+
+inline void store_both(Vec a, Vec b, BFloat16* at) noexcept {
+  _mm512_storeu_si512(at, upper_halves(rounded_in_place(a), rounded_in_place(b)));
+}

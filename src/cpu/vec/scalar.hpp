@@ -331,3 +331,8 @@ inline void store_int4(Part part, Bits x, void* at) noexcept {
     static_cast<std::uint8_t*>(at)[i / 2] = static_cast<std::uint8_t>((x.lane[i] & 15u) | (upper << 4));
   }
 }
+/// 2 kLanes elements, the first half of them in a.
+inline void store_both(Vec a, Vec b, BFloat16* at) noexcept {
+  store(Whole{}, a, at);
+  store(Whole{}, b, at + kLanes);
+}
