@@ -199,16 +199,19 @@ class CachePass {
   std::int64_t items() const noexcept { return items_; }
 
   void run(std::int64_t first, std::int64_t last) const noexcept {
-    // Zeros, for the kernel reads on from the last pair to a multiple of 16.
-    alignas(64) std::array<float, kTileFloats> cos{}, sin{};
+    alignas(64) std::array<float, kTileFloats> cos, sin;
     std::array<bool, kTileTokens> left{};
     for (std::int64_t tokens; first < last; first += tokens) {
       const std::int64_t row = first / tokens_, token = first % tokens_;
       tokens = std::min({tile_tokens_, tokens_ - token, last - first});
       for (std::int64_t t = 0; t < tokens; ++t) {
         left[static_cast<std::size_t>(t)] = skips_ && cos_sin_.changes_nothing(row, token + t);
-        if (!left[static_cast<std::size_t>(t)])
-          cos_sin_.fill(row, token + t, cos.data() + t * padded_pairs_, sin.data() + t * padded_pairs_);
+        if (left[static_cast<std::size_t>(t)]) continue;
+        float *const cos_of = cos.data() + t * padded_pairs_, *const sin_of = sin.data() + t * padded_pairs_;
+        cos_sin_.fill(row, token + t, cos_of, sin_of);
+        // The kernel reads on from the last pair to a multiple of 16.
+        std::fill(cos_of + cos_sin_.pairs(), cos_of + padded_pairs_, 0.0f);
+        std::fill(sin_of + cos_sin_.pairs(), sin_of + padded_pairs_, 0.0f);
       }
       for (const RowStream& stream : streams_)
         write_tile(stream, row, token, tokens, left.data(), cos.data(), sin.data());
