@@ -144,7 +144,7 @@ struct CacheAppend {
 /// Norms, turns and stores in one pass: every element is read once and written once. The bits are those of the norm,
 /// then Rotary::apply, then the rounding of the cache, all on float32 (in bf16 and f16, nothing is rounded between the
 /// steps). Threads as RotaryCall says; call.direction says which way keys and queries turn.
-/// Requires check_append() to have nothing to say. Never fails or throws; allocates nothing beyond its stack (64 KiB),
+/// Requires check_append() to have nothing to say. Never fails or throws; allocates nothing beyond its stack (80 KiB),
 /// save what OpenMP keeps for its threads.
 void append(const Rotary& rotary, const CacheAppend& append, const PositionsView& positions,
             const RotaryCall& call = {}) noexcept;
