@@ -95,6 +95,28 @@ void KvCache::write(std::int64_t first, std::int64_t tokens, const float* keys, 
   }
 }
 
+void KvCache::read(std::int64_t first, std::int64_t tokens, float* keys, float* values,
+                   std::int64_t token_stride) const {
+  const std::int64_t dim = padded_dim();
+  for (std::int64_t t = 0; t < tokens; ++t, keys += token_stride, values += token_stride) {
+    const std::int64_t panel = (first + t) / kPanel, token = (first + t) % kPanel;
+    for (std::int64_t head = 0; head < kv_heads_; ++head) {
+      const std::int64_t base = at(head, panel);
+      for (std::int64_t d = 0; d < head_dim_; ++d) {
+        float& key = keys[head * head_dim_ + d];
+        float& value = values[head * head_dim_ + d];
+        if (bf16_) {
+          key = float_from_bfloat16(short_keys_.data()[base + d / 2 * 2 * kPanel + 2 * token + d % 2]);
+          value = float_from_bfloat16(short_values_.data()[base + token / 2 * 2 * dim + 2 * d + token % 2]);
+        } else {
+          key = keys_.data()[base + d * kPanel + token];
+          value = values_.data()[base + token * dim + d];
+        }
+      }
+    }
+  }
+}
+
 namespace {
 
 // What one thread works with.

@@ -31,6 +31,9 @@ class KvCache {
   void write(std::int64_t first, std::int64_t tokens, const float* keys, const float* values,
              std::int64_t token_stride);
 
+  /// Reads tokens [first, first + tokens), which were written before, as floats; shapes as in write.
+  void read(std::int64_t first, std::int64_t tokens, float* keys, float* values, std::int64_t token_stride) const;
+
   std::int64_t kv_heads() const noexcept { return kv_heads_; }
   std::int64_t head_dim() const noexcept { return head_dim_; }
   std::int64_t padded_dim() const noexcept { return (head_dim_ + 15) / 16 * 16; }

@@ -1,4 +1,8 @@
+#include <ropewalk/kv_cache.hpp>
+
 #include <algorithm>
+#include <functional>
+#include <numeric>
 #include <utility>
 
 #include "runner/evaluator.hpp"
@@ -11,6 +15,24 @@ namespace {
 
 constexpr std::int64_t kChunk = 512;
 constexpr std::int64_t kOutputRows = 64;
+constexpr std::int64_t kFarthest = std::int64_t{1} << 36;
+
+std::optional<Error> check_place(const char* path, std::int64_t first, std::int64_t tokens) {
+  if (first >= -kFarthest && first <= kFarthest - tokens) return std::nullopt;
+  return Error{Code::kInvalid, path, "want positions within +-2^36, got " + std::to_string(first)};
+}
+
+/// Rows of a cache on their way from one place of it to another, [kMost, kv_heads, head_dim] each.
+struct Rows {
+  static constexpr std::int64_t kMost = 256;
+  explicit Rows(const ModelConfig& config)
+      : width(std::int64_t{config.kv_heads} * config.head_dim), keys(kMost * width), values(kMost * width) {}
+  HeadsView view(const ModelConfig& config, std::int64_t tokens) {
+    return HeadsView::bshd(keys.data(), DType::kFloat32, 1, tokens, config.kv_heads, config.head_dim);
+  }
+  std::int64_t width;
+  Buffer<float> keys, values;
+};
 
 }  // namespace
 
@@ -18,11 +40,31 @@ struct Decoder::State {
   Model model;
   Rotations rotations;
   std::int64_t capacity;
+  std::int64_t origin;
   std::vector<KvCache> caches;  // [layers]
   Workspace workspace;
   std::vector<float> last;  // [last_fed, hidden]: the last feed behind the last layer
   std::int64_t length = 0;
   std::int64_t last_fed = 0;
+
+  /// Rewrites tokens [from, length) of every layer as tokens 0, 1, ...; between the two, edit(layer, keys, token of the
+  /// first of them) may change the keys.
+  void rewrite(std::int64_t from,
+               const std::function<void(int layer, const HeadsView& keys, std::int64_t first)>& edit) {
+    const ModelConfig& config = model.config();
+    const ThreadScope scope(model.options().threads);
+    Rows rows(config);
+    for (int layer = 0; layer < config.layers; ++layer) {
+      KvCache& cache = caches[static_cast<std::size_t>(layer)];
+      for (std::int64_t first = from; first < length; first += Rows::kMost) {
+        const std::int64_t tokens = std::min(Rows::kMost, length - first);
+        cache.read(first, tokens, rows.keys.data(), rows.values.data(), rows.width);
+        edit(layer, rows.view(config, tokens), first);
+        cache.write(first - from, tokens, rows.keys.data(), rows.values.data(), rows.width);
+      }
+    }
+    last_fed = 0;
+  }
 };
 
 Decoder::Decoder(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -35,6 +77,7 @@ Result<Decoder> Decoder::make(const Model& model, const DecoderOptions& options)
   const DType dtype = model.options().dtype;
   if (options.capacity < 1 || options.capacity > std::int64_t{1} << 40)
     return Error{Code::kInvalid, "capacity", "want a number from 1 to 2^40, got " + std::to_string(options.capacity)};
+  if (auto error = check_place("origin", options.origin, options.capacity)) return *std::move(error);
   const std::int64_t needed =
       config.layers * KvCache::bytes(dtype, config.kv_heads, config.head_dim, options.capacity) +
       Workspace::bytes(config, dtype, kChunk);
@@ -50,6 +93,7 @@ Result<Decoder> Decoder::make(const Model& model, const DecoderOptions& options)
   return Decoder(std::unique_ptr<State>(new State{model,
                                                   *std::move(rotations),
                                                   options.capacity,
+                                                  options.origin,
                                                   std::move(caches),
                                                   Workspace(model.state(), std::min(kChunk, options.capacity)),
                                                   {}}));
@@ -74,7 +118,7 @@ std::optional<Error> Decoder::feed(std::span<const std::int32_t> tokens) {
     embed(state_->model.state(), tokens.subspan(static_cast<std::size_t>(done), static_cast<std::size_t>(here)), x);
     for (int layer = 0; layer < config.layers; ++layer)
       run_layer(state_->model.state(), layer, state_->rotations, state_->caches[static_cast<std::size_t>(layer)],
-                state_->length + done, here, x, state_->workspace);
+                state_->origin, state_->length + done, here, x, state_->workspace);
   }
   state_->length += count;
   state_->last_fed = count;
@@ -105,6 +149,65 @@ std::optional<Error> Decoder::rewind(std::int64_t length) {
                  "want a number from 0 to " + std::to_string(state_->length) + ", got " + std::to_string(length)};
   state_->length = length;
   state_->last_fed = 0;
+  return std::nullopt;
+}
+
+std::int64_t Decoder::origin() const noexcept { return state_->origin; }
+
+std::optional<Error> Decoder::forget_first(std::int64_t tokens) {
+  if (tokens < 0 || tokens > state_->length)
+    return Error{Code::kInvalid, "tokens",
+                 "want a number from 0 to " + std::to_string(state_->length) + ", got " + std::to_string(tokens)};
+  if (tokens > 0) state_->rewrite(tokens, [](int, const HeadsView&, std::int64_t) {});
+  state_->length -= tokens;
+  state_->origin += tokens;
+  return std::nullopt;
+}
+
+std::optional<Error> Decoder::move(std::int64_t delta, CachedKeys keys) {
+  State& state = *state_;
+  if (delta < -2 * kFarthest || delta > 2 * kFarthest)
+    return Error{Code::kInvalid, "delta", "want a number within +-2^37, got " + std::to_string(delta)};
+  if (auto error = check_place("delta", state.origin + delta, state.capacity)) return error;
+  const std::vector<std::int64_t> deltas(static_cast<std::size_t>(Rows::kMost), delta);
+  if (keys == CachedKeys::kTurned && delta != 0)
+    state.rewrite(0, [&](int layer, const HeadsView& rows, std::int64_t) {
+      const Rotary* const rotary = state.rotations.rotary(layer);
+      if (rotary == nullptr) return;
+      const RotaryOperand operands[] = {RotaryOperand::in_place(rows, ropewalk::Role::kKey)};
+      rotary->apply(operands, PositionsView::row(std::span(deltas).first(static_cast<std::size_t>(rows.tokens))),
+                    {.direction = Direction::kShift, .threads = state.model.options().threads});
+    });
+  state.origin += delta;
+  return std::nullopt;
+}
+
+std::optional<Error> Decoder::rescale(std::vector<LayerKind> kinds, std::int64_t running_length, CachedKeys keys) {
+  State& state = *state_;
+  const ModelConfig& config = state.model.config();
+  auto rotations = Rotations::make(config, kinds, running_length);
+  if (!rotations) return rotations.error();
+  std::vector<std::optional<Rerotation>> rerotations;  // [layers]
+  for (int layer = 0; layer < config.layers; ++layer) {
+    const Rotary *const before = state.rotations.rotary(layer), *const after = rotations->rotary(layer);
+    rerotations.emplace_back(std::nullopt);
+    if (before == nullptr && after == nullptr) continue;
+    const std::string path = "kinds: layer " + std::to_string(layer);
+    if (before == nullptr || after == nullptr)
+      return Error{Code::kUnsupported, path, "want it to turn before and after, or not at all"};
+    auto made = Rerotation::make(before->spec(), state.rotations.running_length(), after->spec(), running_length);
+    if (!made) return Error{made.error().code, path + ": " + made.error().path, made.error().message};
+    rerotations.back() = *std::move(made);
+  }
+  if (keys == CachedKeys::kTurned)
+    state.rewrite(0, [&](int layer, const HeadsView& rows, std::int64_t first) {
+      const auto& rerotation = rerotations[static_cast<std::size_t>(layer)];
+      if (!rerotation) return;
+      std::vector<std::int64_t> positions(static_cast<std::size_t>(rows.tokens));
+      std::iota(positions.begin(), positions.end(), state.origin + first);
+      rerotation->apply(rows, PositionsView::row(positions), {.threads = state.model.options().threads});
+    });
+  state.rotations = *std::move(rotations);
   return std::nullopt;
 }
 

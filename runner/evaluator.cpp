@@ -243,7 +243,7 @@ Result<WindowRecord> measure(const Model& model, std::span<const std::int32_t> t
     for (std::int64_t first = 0; first < task.length; first += chunk) {
       const std::int64_t tokens = std::min(chunk, task.length - first);
       float* const rows = x.data() + first * config.hidden_size;
-      run_layer(state, layer, *rotations, cache, first, tokens, rows, workspace);
+      run_layer(state, layer, *rotations, cache, 0, first, tokens, rows, workspace);
       if (auto error =
               check_finite("weights of layer " + std::to_string(layer), task, first, tokens, config.hidden_size, rows))
         return *std::move(error);

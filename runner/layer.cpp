@@ -74,6 +74,7 @@ Result<Rotations> Rotations::make(const ModelConfig& config, std::span<const Lay
                                   std::int64_t running_length) {
   Rotations rotations;
   rotations.query_scale_ = config.query_scale;
+  rotations.running_length_ = running_length;
   rotations.kind_of_layer_.assign(static_cast<std::size_t>(config.layers), kNoKind);
   for (const LayerKind& kind : kinds) {
     std::vector<int> layers = kind.layers;
@@ -141,8 +142,8 @@ void embed(const Model::State& model, std::span<const std::int32_t> tokens, floa
     active_kernels().scale(x, static_cast<std::int64_t>(tokens.size()) * hidden, scale, x);
 }
 
-void run_layer(const Model::State& model, int index, const Rotations& rotations, KvCache& cache, std::int64_t first,
-               std::int64_t tokens, float* x, Workspace& workspace) {
+void run_layer(const Model::State& model, int index, const Rotations& rotations, KvCache& cache, std::int64_t origin,
+               std::int64_t first, std::int64_t tokens, float* x, Workspace& workspace) {
   const ModelConfig& config = model.config();
   const Layer& layer = model.layers[static_cast<std::size_t>(index)];
   const Kernels& kernels = active_kernels();
@@ -160,7 +161,7 @@ void run_layer(const Model::State& model, int index, const Rotations& rotations,
   norm_heads(model, q, layer.query_norm, config.heads, tokens, width);
   norm_heads(model, k, layer.key_norm, config.kv_heads, tokens, width);
   if (const Rotary* const rotary = rotations.rotary(index)) {
-    std::iota(workspace.positions.begin(), workspace.positions.begin() + tokens, first);
+    std::iota(workspace.positions.begin(), workspace.positions.begin() + tokens, origin + first);
     const auto view = [&](float* data, int heads) {
       return HeadsView{data,  DType::kFloat32, 1, tokens, heads, config.head_dim, tokens * width,
                        width, config.head_dim};

@@ -47,11 +47,13 @@ class Rotations {
                                 std::int64_t running_length);
 
   const Rotary* rotary(int layer) const noexcept;  ///< nullptr: this layer does not rotate
+  std::int64_t running_length() const noexcept { return running_length_; }
   double softmax_scale(int layer) const noexcept;
 
  private:
   std::vector<std::optional<Rotary>> rotaries_;  // [kinds]
   std::vector<std::size_t> kind_of_layer_;
+  std::int64_t running_length_ = 0;
   double query_scale_ = 1.0;
 };
 
@@ -72,10 +74,11 @@ struct Workspace {
 /// vocabulary.
 void embed(const Model::State& model, std::span<const std::int32_t> tokens, float* x);
 
-/// Takes x [tokens, hidden], tokens <= chunk, through one layer, in place. The tokens stand at positions first, first +
-/// 1, ...; their keys and values are written to the cache, which holds those of all positions before.
-void run_layer(const Model::State& model, int layer, const Rotations& rotations, KvCache& cache, std::int64_t first,
-               std::int64_t tokens, float* x, Workspace& workspace);
+/// Takes x [tokens, hidden], tokens <= chunk, through one layer, in place. Their keys and values are written to the
+/// cache as its tokens first, first + 1, ..., behind all those that they see; they stand at positions origin + first,
+/// origin + first + 1, ...
+void run_layer(const Model::State& model, int layer, const Rotations& rotations, KvCache& cache, std::int64_t origin,
+               std::int64_t first, std::int64_t tokens, float* x, Workspace& workspace);
 
 /// The final norm and the output matrix: logits [rows, vocabulary] of x [rows, hidden], rows <= chunk.
 void run_output(const Model::State& model, const float* x, std::int64_t rows, float* logits, Workspace& workspace);

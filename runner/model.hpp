@@ -71,8 +71,15 @@ class Model {
 struct DecoderOptions {
   std::int64_t capacity = 0;        ///< tokens the cache can hold, > 0
   std::vector<LayerKind> kinds{};   ///< how each layer rotates; empty: as the checkpoint says
-  std::int64_t running_length = 0;  ///< the length behind scalings that depend on it; 0: `capacity`. It is fixed for
-                                    ///< the decoder's life, so that no cached key ever has to be turned again
+  std::int64_t running_length = 0;  ///< the length behind scalings that depend on it; 0: `capacity`. It stays until
+                                    ///< rescale() changes it, so that no cached key has to be turned again meanwhile
+  std::int64_t origin = 0;          ///< where the first token stands
+};
+
+/// What happens to cached keys as their positions change.
+enum class CachedKeys : std::uint8_t {
+  kTurned,  ///< they are turned to where they now stand
+  kLeft,    ///< they stay as they are, and wrong: what is often done, for comparison
 };
 
 /// Runs a model over a growing sequence, with cached keys and values of every layer. Not for two threads at once.
@@ -98,6 +105,26 @@ class Decoder {
 
   /// Forgets all tokens behind the first `length`; 0 starts anew. Errors: kInvalid for a length beyond the present one.
   std::optional<Error> rewind(std::int64_t length);
+
+  /// Position of the first token; those behind it follow one by one.
+  std::int64_t origin() const noexcept;
+
+  /// Forgets the first `tokens` tokens. The others stay where they stand, so origin() grows and length() shrinks.
+  /// Errors: kInvalid for more than there are.
+  std::optional<Error> forget_first(std::int64_t tokens);
+
+  /// Moves all tokens by `delta` positions; the next ones follow behind them. Only the cached keys know, and an
+  /// attention that depends on distances alone gives what it gave before. With forget_first it makes room for more
+  /// tokens than the model was trained for. Keys that are kept in bf16 are rounded once more. Errors: kInvalid for
+  /// positions beyond +-2^36.
+  std::optional<Error> move(std::int64_t delta, CachedKeys keys = CachedKeys::kTurned);
+
+  /// Goes on under another scaling (or the same at another length): cached keys are turned from what they were turned
+  /// by to what they would have been, their attention factor counted once. Errors: those of make; those of
+  /// Rerotation::make ("kinds.full: to.layout: ...") where two layers cannot be carried over, kUnsupported where one
+  /// turns and the other does not. Nothing is changed then.
+  std::optional<Error> rescale(std::vector<LayerKind> kinds, std::int64_t running_length,
+                               CachedKeys keys = CachedKeys::kTurned);
 
  private:
   struct State;

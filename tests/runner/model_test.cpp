@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <limits>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -78,6 +80,113 @@ TEST_F(RunnerModel, UnevenChunksAndRewindingChangeNothing) {
   auto got = parts->logits(25, 10);
   ASSERT_TRUE(want && got);
   EXPECT_LT(largest_difference(*want, *got), 1e-4f);
+}
+
+// ---- caches that move
+
+std::vector<float> logits_behind(Decoder& decoder, std::span<const std::int32_t> ids) {
+  EXPECT_FALSE(decoder.feed(ids));
+  auto logits = decoder.logits(0, static_cast<std::int64_t>(ids.size()));
+  EXPECT_TRUE(logits);
+  return logits ? *logits : std::vector<float>{};
+}
+
+// Attention sees distances alone, so a sequence may stand anywhere, if its keys are told.
+TEST_F(RunnerModel, AMovedCacheContinuesAsAFreshPrefillThere) {
+  const Model model = loaded(folder_);
+  const auto ids = tiny::ids(340);
+  const std::span<const std::int32_t> cached(ids.data(), 300), next(ids.data() + 300, 40);
+  for (const std::int64_t delta : {150, -150, 100000}) {
+    auto fresh = Decoder::make(model, {.capacity = 340, .origin = delta});
+    auto moved = Decoder::make(model, {.capacity = 340});
+    auto left = Decoder::make(model, {.capacity = 340});
+    ASSERT_TRUE(fresh && moved && left);
+    for (Decoder* const d : {&*fresh, &*moved, &*left}) ASSERT_FALSE(d->feed(cached));
+    ASSERT_FALSE(moved->move(delta));
+    ASSERT_FALSE(left->move(delta, CachedKeys::kLeft));
+    EXPECT_EQ(moved->origin(), delta);
+    EXPECT_EQ(moved->last_fed(), 0);
+    const std::vector<float> want = logits_behind(*fresh, next);
+    EXPECT_LT(largest_difference(want, logits_behind(*moved, next)), 1e-4f) << delta;
+    EXPECT_GT(largest_difference(want, logits_behind(*left, next)), 1e-2f) << delta;
+  }
+}
+
+// A context shift: the first tokens go, the others move to the front, again and again.
+TEST_F(RunnerModel, AContextThatSlidesContinuesAsOneThatNeverMoved) {
+  const Model model = loaded(folder_);
+  const auto ids = tiny::ids(500);
+  auto slides = Decoder::make(model, {.capacity = 200});
+  auto stands = Decoder::make(model, {.capacity = 200});
+  ASSERT_TRUE(slides && stands);
+  std::size_t fed = 0;
+  for (const std::size_t count : {200u, 77u, 100u, 1u, 99u}) {
+    const auto room = slides->length() + static_cast<std::int64_t>(count) - 200;
+    if (room > 0) {
+      ASSERT_FALSE(slides->forget_first(room));
+      ASSERT_FALSE(slides->move(-room));
+      ASSERT_FALSE(stands->forget_first(room));
+      EXPECT_EQ(slides->origin(), 0);
+    }
+    const std::span<const std::int32_t> next(ids.data() + fed, count);
+    EXPECT_LT(largest_difference(logits_behind(*stands, next), logits_behind(*slides, next)), 1e-4f) << fed;
+    EXPECT_EQ(slides->length(), stands->length());
+    fed += count;
+  }
+  EXPECT_EQ(stands->origin(), 277);
+}
+
+// With one layer, keys are made from embeddings that no scaling has touched: equal to a fresh prefill but for rounding.
+TEST_F(RunnerModel, ACacheIsCarriedOverToAnotherScaling) {
+  tiny::Folder folder;
+  tiny::write_model(folder, {.layers = 1});
+  const Model model = loaded(folder);
+  const auto ids = tiny::ids(340);
+  const std::span<const std::int32_t> cached(ids.data(), 300), next(ids.data() + 300, 40);
+  const auto kinds = [&](const char* name, double factor) {
+    auto scaled = scaled_kinds(model.positions(), name, factor);
+    EXPECT_TRUE(scaled) << name;
+    return scaled ? *scaled : std::vector<LayerKind>{};
+  };
+  struct Crossing {
+    std::vector<LayerKind> from, to;
+    std::int64_t from_length, to_length;
+  };
+  const Crossing crossings[] = {{kinds("dynamic", 2), kinds("dynamic", 2), 64, 100000},
+                                {kinds("none", 1), kinds("yarn", 4), 64, 64},
+                                {kinds("yarn", 8), kinds("linear", 2), 64, 64}};
+  for (const Crossing& crossing : crossings) {
+    auto fresh = Decoder::make(model, {.capacity = 340, .kinds = crossing.to, .running_length = crossing.to_length});
+    auto carried =
+        Decoder::make(model, {.capacity = 340, .kinds = crossing.from, .running_length = crossing.from_length});
+    auto left = Decoder::make(model, {.capacity = 340, .kinds = crossing.from, .running_length = crossing.from_length});
+    ASSERT_TRUE(fresh && carried && left);
+    for (Decoder* const d : {&*fresh, &*carried, &*left}) ASSERT_FALSE(d->feed(cached));
+    ASSERT_FALSE(carried->rescale(crossing.to, crossing.to_length));
+    ASSERT_FALSE(left->rescale(crossing.to, crossing.to_length, CachedKeys::kLeft));
+    const std::vector<float> want = logits_behind(*fresh, next);
+    EXPECT_LT(largest_difference(want, logits_behind(*carried, next)), 1e-4f);
+    EXPECT_GT(largest_difference(want, logits_behind(*left, next)), 1e-3f);
+  }
+}
+
+TEST_F(RunnerModel, WhatACacheCannotDoIsRefusedAndChangesNothing) {
+  const Model model = loaded(folder_);
+  auto decoder = Decoder::make(model, {.capacity = 20});
+  ASSERT_TRUE(decoder);
+  ASSERT_FALSE(decoder->feed(tiny::ids(10)));
+  EXPECT_TRUE(decoder->forget_first(11));
+  EXPECT_TRUE(decoder->forget_first(-1));
+  EXPECT_TRUE(decoder->move(std::int64_t{1} << 36));
+  EXPECT_TRUE(decoder->move(std::numeric_limits<std::int64_t>::min()));
+  std::vector<LayerKind> still = model.positions().kinds;
+  for (LayerKind& kind : still) kind.spec.reset();
+  const auto error = decoder->rescale(still, 64);
+  ASSERT_TRUE(error);
+  EXPECT_EQ(error->code, Code::kUnsupported);
+  EXPECT_EQ(decoder->length(), 10);
+  EXPECT_EQ(decoder->origin(), 0);
+  EXPECT_FALSE(Decoder::make(model, {.capacity = 20, .origin = std::int64_t{1} << 36}));
 }
 
 TEST_F(RunnerModel, Bf16IsNearFloat32) {
