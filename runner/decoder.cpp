@@ -77,13 +77,13 @@ Result<Decoder> Decoder::make(const Model& model, const DecoderOptions& options)
   const DType dtype = model.options().dtype;
   if (options.capacity < 1 || options.capacity > std::int64_t{1} << 40)
     return Error{Code::kInvalid, "capacity", "want a number from 1 to 2^40, got " + std::to_string(options.capacity)};
-  if (auto error = check_place("origin", options.origin, options.capacity)) return *std::move(error);
   const std::int64_t needed =
       config.layers * KvCache::bytes(dtype, config.kv_heads, config.head_dim, options.capacity) +
       Workspace::bytes(config, dtype, kChunk);
   if (const std::int64_t free = memory_available(); free > 0 && needed > free)
     return Error{Code::kInvalid, "capacity",
                  "want a cache that fits the free memory of " + shown_bytes(free) + ", got " + shown_bytes(needed)};
+  if (auto error = check_place("origin", options.origin, options.capacity)) return *std::move(error);
   const std::int64_t running = options.running_length > 0 ? options.running_length : options.capacity;
   auto rotations = Rotations::make(config, options.kinds.empty() ? model.positions().kinds : options.kinds, running);
   if (!rotations) return rotations.error();

@@ -3,8 +3,6 @@
 #include <atomic>
 #include <cstdlib>
 
-#include <unistd.h>
-
 namespace ropewalk::cpu {
 namespace {
 
@@ -31,15 +29,9 @@ const Choice& choice() noexcept {
 
 std::atomic<const Target*> overriding{nullptr};
 
-std::int64_t measured_cache() noexcept {
-  constexpr std::int64_t kUsual = std::int64_t{32} << 20;
-#ifdef _SC_LEVEL3_CACHE_SIZE
-  const std::int64_t bytes = sysconf(_SC_LEVEL3_CACHE_SIZE);
-  return bytes > 0 ? bytes : kUsual;
-#else
-  return kUsual;
-#endif
-}
+// What a core has a claim on in most machines. A smaller last cache makes calls between the two sizes write into caches
+// what those will not keep; a larger one makes calls write past caches that would have kept it.
+constexpr std::int64_t kCacheBytes = std::int64_t{32} << 20;
 
 std::atomic<std::int64_t> overriding_cache{-1};
 
@@ -65,9 +57,8 @@ std::string target_error() {
 void override_target(const Target* target) noexcept { overriding.store(target, std::memory_order_release); }
 
 std::int64_t cache_bytes() noexcept {
-  static const std::int64_t machine = measured_cache();
   const std::int64_t forced = overriding_cache.load(std::memory_order_relaxed);
-  return forced >= 0 ? forced : machine;
+  return forced >= 0 ? forced : kCacheBytes;
 }
 
 void override_cache_bytes(std::int64_t bytes) noexcept { overriding_cache.store(bytes, std::memory_order_relaxed); }

@@ -35,7 +35,7 @@ void override_target(const Target* target) noexcept;
 /// this in different places writes past the caches.
 std::int64_t cache_bytes() noexcept;
 
-/// Makes cache_bytes() answer `bytes`; a negative number restores the machine's own. For tests, as override_target.
+/// Makes cache_bytes() answer `bytes`; a negative number restores the usual answer. For tests, as override_target.
 void override_cache_bytes(std::int64_t bytes) noexcept;
 
 }  // namespace ropewalk::cpu
