@@ -33,6 +33,7 @@ struct ConformArgs {
   std::string against, suite, families, out;
   std::string tolerance;
   double timeout = 120;
+  bool asks_command = false;  // --against was given, whatever stands behind it
   bool self = false, json = false, requests = false;
 };
 
@@ -73,7 +74,27 @@ std::string without_bare_numbers(const std::string& line) {
   return out;
 }
 
-std::size_t size_or_zero(const Json& json) { return json.is_array() ? json.size() : 0; }
+// A line of an answer. What is out of JSON or of double is refused, and so is what is nested deeper than any answer: a
+// document's copies and comparisons go as deep as it does.
+Json read_line(const std::string& line) {
+  if (deepest_nesting(line) > kDeepestJson)
+    broken(fmt::format("want a line of JSON at most {} deep, got a deeper one: {}", kDeepestJson,
+                       one_line(line.substr(0, 120))));
+  try {
+    return Json::parse(without_bare_numbers(line));
+  } catch (const Json::out_of_range&) {
+    broken(fmt::format("want numbers that a double can hold, got one out of its range: {}",
+                       one_line(line.substr(0, 120))));
+  } catch (const Json::exception&) {
+    return Json();
+  }
+}
+
+// A key that is there and not null: a null is what some languages write for none.
+const Json* given(const Json& json, const char* key) {
+  const auto found = json.find(key);
+  return found == json.end() || found->is_null() ? nullptr : &*found;
+}
 
 Answer read_answer(const Json& y, const GoldenCase& asked) {
   const GoldenEncoding& e = *asked.encoding;
@@ -140,8 +161,7 @@ Outcomes ask_a_command(const ConformArgs& args, const std::vector<GoldenFamily>&
     }
   }
   const auto take = [&](const std::string& line) {
-    if (line.find_first_not_of(" \t\r") == std::string::npos) return false;
-    const Json json = Json::parse(without_bare_numbers(line), nullptr, false);
+    const Json json = read_line(line);
     if (!json.is_object() || !json.contains("id") || !json["id"].is_string())
       broken(fmt::format("want a line of JSON with \"id\", got: {}", one_line(line.substr(0, 120))));
     const std::string id = json["id"].get<std::string>();
@@ -151,20 +171,23 @@ Outcomes ask_a_command(const ConformArgs& args, const std::vector<GoldenFamily>&
     const auto [f, n] = found->second;
     open.erase(found);
     const GoldenCase& asked = families[f].cases[n];
-    if (json.contains("unsupported")) {
-      const Json& why = json["unsupported"];
+    const Json *const y = given(json, "y"), *const why = given(json, "unsupported");
+    if (y != nullptr && why != nullptr) broken(fmt::format("{}: want \"y\" or \"unsupported\", got both", id));
+    if (why != nullptr) {
       outcomes[f][n].unsupported =
-          why.is_string() && !why.get<std::string>().empty() ? one_line(why.get<std::string>()) : "unsupported";
+          why->is_string() && !why->get<std::string>().empty() ? one_line(why->get<std::string>()) : "unsupported";
       return open.empty();
     }
-    if (size_or_zero(json.value("y", Json())) == 0 && asked.encoding->tokens() > 0)
+    if (y == nullptr || !y->is_array() || (y->empty() && asked.encoding->tokens() > 0))
       broken(fmt::format("{}: want \"y\" or \"unsupported\"", id));
     std::optional<double> softmax;
-    if (const Json given = json.value("softmax_scale_multiplier", Json()); !given.is_null()) {
-      if (!given.is_number()) broken(fmt::format("{}: want a number as softmax_scale_multiplier", id));
-      softmax = given.get<double>();
+    if (const auto multiplier = json.find("softmax_scale_multiplier"); multiplier != json.end()) {
+      if (!multiplier->is_number())
+        broken(fmt::format("{}: want a number as softmax_scale_multiplier, or no such key, got {}", id,
+                           one_line(multiplier->dump().substr(0, 40))));
+      softmax = multiplier->get<double>();
     }
-    outcomes[f][n] = judged(asked, read_answer(json["y"], asked), softmax, tolerance, siblings[f]);
+    outcomes[f][n] = judged(asked, read_answer(*y, asked), softmax, tolerance, siblings[f]);
     return open.empty();
   };
   const auto wanted = [&] {
@@ -365,9 +388,15 @@ void write_reports(Output& out, const std::vector<FamilyReport>& reports, const 
 }
 
 int conform(const ConformArgs& args) {
-  if (args.self && !args.against.empty()) refuse("--self", "want either --self or --against, got both");
+  if (args.self && args.asks_command) refuse("--self", "want either --self or --against, got both");
+  if (args.asks_command && args.against.find_first_not_of(" \t\r\n") == std::string::npos)
+    refuse("--against", fmt::format("want a command, got \"{}\"", one_line(args.against)));
+  if (args.requests && (args.self || args.asks_command || args.json))
+    refuse("--requests", fmt::format("want the questions alone, got {} beside it", args.self           ? "--self"
+                                                                                   : args.asks_command ? "--against"
+                                                                                                       : "--json"));
   if (!(args.timeout > 0)) refuse("--timeout", fmt::format("want seconds > 0, got {:g}", args.timeout));
-  const bool self = args.against.empty();
+  const bool self = !args.asks_command;
   const std::string tolerance_name = !args.tolerance.empty() ? args.tolerance : self ? "exact" : "fp32";
   const Tolerance tolerance = tolerance_name == "exact" ? Tolerance::kExact : Tolerance::kFp32;
   const std::string folder = golden_folder(args.suite);
@@ -404,11 +433,12 @@ void add_conform(CLI::App& app, Work& work) {
   CLI::App* verb =
       app.add_subcommand("conform", "the golden suite against any implementation: who is wrong, where and why");
   auto args = std::make_shared<ConformArgs>();
-  verb->add_option(
-          "--against", args->against,
-          "the implementation: a shell command that reads questions from stdin and writes answers to stdout, one "
-          "line of JSON each (docs/conform.md)")
-      ->type_name("COMMAND");
+  const CLI::Option* const against =
+      verb->add_option(
+              "--against", args->against,
+              "the implementation: a shell command that reads questions from stdin and writes answers to stdout, one "
+              "line of JSON each (docs/conform.md)")
+          ->type_name("COMMAND");
   verb->add_flag("--self", args->self, "this library (the default without --against)");
   verb->add_option("--suite", args->suite,
                    "folder of the golden suite (default: tests/golden beside the program or here)")
@@ -433,7 +463,10 @@ void add_conform(CLI::App& app, Work& work) {
       "  ropewalk conform\n"
       "  ropewalk conform --against 'python examples/conform/transformers_adapter.py'\n"
       "  ropewalk conform --against ./my_engine --families llama3,yarn --tolerance exact --json");
-  verb->callback([args, &work] { work = [args] { return conform(*args); }; });
+  verb->callback([args, against, &work] {
+    args->asks_command = against->count() > 0;
+    work = [args] { return conform(*args); };
+  });
 }
 
 }  // namespace ropewalk::cli

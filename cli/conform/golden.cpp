@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <set>
 
 namespace ropewalk::cli {
@@ -114,7 +115,9 @@ GoldenFamily read_family(const fs::path& path) {
   if (!in || fs::file_size(path, ignored) > kMostBytes)
     refuse(path.string(), "want a file of at most 64 MiB that can be read");
   try {
-    const Json json = Json::parse(in);
+    const std::string text{std::istreambuf_iterator<char>(in), {}};
+    want(deepest_nesting(text) <= kDeepestJson, fmt::format("want JSON at most {} deep", kDeepestJson));
+    const Json json = Json::parse(text);
     want(json.is_object() && json.value("format", "") == kFormat, fmt::format("want \"format\": \"{}\"", kFormat));
     GoldenFamily family{json.at("family").get<std::string>(), json.at("about").get<std::string>(), {}};
     for (const Json& item : json.at("encodings")) {
@@ -135,7 +138,11 @@ GoldenFamily read_family(const fs::path& path) {
     }
     return family;
   } catch (const std::exception& error) {
-    refuse(path.string(), fmt::format("want a file of the golden suite, got: {}", one_line(error.what())));
+    // nlohmann/json's own messages begin with "[json.exception.parse_error.101] ".
+    std::string_view what = error.what();
+    if (const std::size_t end = what.find("] "); what.starts_with("[json.") && end != std::string_view::npos)
+      what.remove_prefix(end + 2);
+    refuse(path.string(), fmt::format("want a file of the golden suite, got: {}", one_line(what)));
   }
 }
 
@@ -145,6 +152,27 @@ bool holds_a_suite(const fs::path& folder) {
 }
 
 }  // namespace
+
+int deepest_nesting(std::string_view text) noexcept {
+  int depth = 0, deepest = 0;
+  bool quoted = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (quoted) {
+      if (c == '\\')
+        ++i;
+      else
+        quoted = c != '"';
+    } else if (c == '"') {
+      quoted = true;
+    } else if (c == '[' || c == '{') {
+      deepest = std::max(deepest, ++depth);
+    } else if (c == ']' || c == '}') {
+      --depth;
+    }
+  }
+  return deepest;
+}
 
 std::string golden_folder(const std::string& given) {
   std::error_code ignored;
@@ -156,12 +184,15 @@ std::string golden_folder(const std::string& given) {
   for (const fs::path& folder : {program / ".." / "tests" / "golden", program / ".." / "share" / "ropewalk" / "golden",
                                  fs::path("tests") / "golden"})
     if (holds_a_suite(folder)) return folder.lexically_normal().string();
-  refuse("--suite", "want the folder of the golden suite (tests/golden of the sources), got none");
+  refuse("--suite",
+         "want the folder of the golden suite, got none: outside the source tree say --suite DIR, its tests/golden "
+         "(docs/conform.md)");
 }
 
 std::vector<GoldenFamily> read_golden(const std::string& folder, const std::vector<std::string>& names) {
   std::set<std::string> there;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder))
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, error))
     if (entry.is_regular_file() && entry.path().extension() == ".json") there.insert(entry.path().stem().string());
   if (there.empty()) refuse("--suite", fmt::format("want a folder with families in .json files, got \"{}\"", folder));
   for (const std::string& name : names)

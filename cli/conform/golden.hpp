@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace ropewalk::cli {
@@ -64,6 +65,12 @@ std::string golden_folder(const std::string& given);
 
 /// Every family of the folder by name, or those named. Refuses what is not in the format, and names that are not there.
 std::vector<GoldenFamily> read_golden(const std::string& folder, const std::vector<std::string>& names);
+
+/// How deep a document of the suite or of an answer may be nested: theirs reach 8.
+constexpr int kDeepestJson = 64;
+
+/// The deepest nesting of brackets outside the strings of a JSON text.
+int deepest_nesting(std::string_view text) noexcept;
 
 /// What each head of a case holds is the encoding's x times this: the second tells a head from a token.
 constexpr double kHeadScales[] = {1.0, -2.0};

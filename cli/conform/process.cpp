@@ -1,5 +1,6 @@
 #include "cli/conform/process.hpp"
 
+#include "cli/output.hpp"
 #include "cli/refusal.hpp"
 #include "cli/units.hpp"
 
@@ -21,6 +22,8 @@ namespace ropewalk::cli {
 namespace {
 
 constexpr std::size_t kLongestLine = std::size_t{256} << 20;
+constexpr int kBlocksAtOnce = 64;            // of what one side writes, before the others have their turn
+constexpr double kLongestWaitSeconds = 0.2;  // after which a signal is noticed at the latest
 
 // One end of a pipe, closed once.
 class End {
@@ -133,7 +136,7 @@ std::string last_line(const std::string& text) {
 // What there is to read, appended. False at the end of the stream.
 bool drain(End& end, std::string& into) {
   char block[65536];
-  for (;;) {
+  for (int blocks = 0; blocks < kBlocksAtOnce; ++blocks) {
     const ssize_t got = ::read(end.fd(), block, sizeof block);
     if (got > 0) {
       into.append(block, static_cast<std::size_t>(got));
@@ -142,7 +145,14 @@ bool drain(End& end, std::string& into) {
     if (got < 0 && errno == EINTR) continue;
     return got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
   }
+  return true;
 }
+
+void stop_if_interrupted() {
+  if (interrupted) throw Refused{Error{Code::kUnavailable, "interrupted", "nothing was written"}, kFailed};
+}
+
+bool is_blank(const std::string& line) { return line.find_first_not_of(" \t\r") == std::string::npos; }
 
 }  // namespace
 
@@ -150,6 +160,7 @@ void exchange_lines(const std::string& command, const std::vector<std::function<
                     const std::function<bool(const std::string&)>& take,
                     const std::function<std::string()>& still_wanted) {
   using Clock = std::chrono::steady_clock;
+  note_signals();  // the command is in a group of its own, which nobody else would end
   Child child(command);
   std::string outgoing, incoming, complaints;
   std::size_t sent = 0, next = 0;
@@ -162,11 +173,12 @@ void exchange_lines(const std::string& command, const std::vector<std::function<
       if (outgoing.empty()) child.in().close();
     }
     pollfd waits[] = {{child.out().fd(), POLLIN, 0}, {child.err().fd(), POLLIN, 0}, {child.in().fd(), POLLOUT, 0}};
+    stop_if_interrupted();
     const double left = seconds - std::chrono::duration<double>(Clock::now() - heard).count();
     if (left <= 0)
-      refuse("--against", fmt::format("want an answer within {} of the last (--timeout), got none to {}{}",
-                                      shown_seconds(seconds), still_wanted(), last_line(complaints)));
-    const int ready = ::poll(waits, 3, static_cast<int>(std::min(left * 1000 + 1, 1e9)));
+      refuse("--against", fmt::format("want an answer within {:g} s of the last (--timeout), got none to {}{}", seconds,
+                                      still_wanted(), last_line(complaints)));
+    const int ready = ::poll(waits, 3, static_cast<int>(std::min(left, kLongestWaitSeconds) * 1000 + 1));
     if (ready < 0 && errno != EINTR) refuse("--against", std::string("poll: ") + std::strerror(errno));
     if (ready <= 0) continue;
 
@@ -181,14 +193,18 @@ void exchange_lines(const std::string& command, const std::vector<std::function<
     }
     if (waits[0].revents == 0) continue;
     const bool open = drain(child.out(), incoming);
+    if (!open && !incoming.empty()) incoming += '\n';  // the last line may lack its own
     std::size_t begin = 0;
-    for (std::size_t end; !content && (end = incoming.find('\n', begin)) != std::string::npos; begin = end + 1) {
+    for (std::size_t end; !content && !interrupted && (end = incoming.find('\n', begin)) != std::string::npos;
+         begin = end + 1) {
+      const std::string line = incoming.substr(begin, end - begin);
+      if (is_blank(line)) continue;
+      content = take(line);
       heard = Clock::now();
-      content = take(incoming.substr(begin, end - begin));
     }
     incoming.erase(0, begin);
     if (incoming.size() > kLongestLine) refuse("--against", "want lines of at most 256 MiB, got a longer one");
-    if (!open && !content) {
+    if (!open && !content && !interrupted) {
       const int status = child.finish();
       if (child.err().fd() >= 0) drain(child.err(), complaints);
       refuse("--against", fmt::format("want an answer to {}, got none: {}{}", still_wanted(), ending(status),
@@ -197,6 +213,8 @@ void exchange_lines(const std::string& command, const std::vector<std::function<
   }
   child.in().close();
   child.finish();
+  stop_if_interrupted();
+  drop_temporaries_on_signals();
 }
 
 }  // namespace ropewalk::cli

@@ -12,6 +12,9 @@ namespace ropewalk::cli {
 /// both go on. Its stderr is kept back: the last line of it stands in the refusal if something goes wrong.
 ///
 /// seconds  the longest silence that is borne; then the command and its children are ended and the tool refuses
+/// A line of blanks is no line, and no sign of life. SIGHUP, SIGINT and SIGTERM end the command and its children and
+/// then this verb: exit code 1, nothing written.
+///
 /// take     returns true when nothing more is awaited
 /// Refuses with the path "--against": a command that cannot be run, that ends or falls silent before `take` is content.
 void exchange_lines(const std::string& command, const std::vector<std::function<std::string()>>& lines, double seconds,
