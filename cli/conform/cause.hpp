@@ -2,6 +2,7 @@
 
 #include "cli/conform/golden.hpp"
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,10 +18,11 @@ using Answer = std::vector<std::vector<std::vector<double>>>;
 struct Finding {
   bool wrong = false;
   std::size_t tokens_wrong = 0;
-  double first_position = 0;  ///< of the wrong tokens, the one nearest to 0 on its farthest axis
-  std::vector<int> pairs;     ///< rising; empty for an encoding that is given by results alone
-  std::vector<int> channels;  ///< rising
-  double largest_error = 0;   ///< in one channel; infinity for what is no number
+  double first_position = 0;         ///< of the wrong tokens, the one nearest to 0 on its farthest axis
+  std::optional<double> last_right;  ///< of the right tokens nearer to 0 than that, the farthest; unset: none is
+  std::vector<int> pairs;            ///< rising; empty for an encoding that is given by results alone
+  std::vector<int> channels;         ///< rising
+  double largest_error = 0;          ///< in one channel; infinity for what is no number
   double largest_error_position = 0;
   std::string cause;  ///< a guess, or empty
 };

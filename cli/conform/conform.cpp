@@ -237,7 +237,7 @@ struct FamilyReport {
 bool alike(const Outcome& a, const Outcome& b) {
   return a.finding.cause == b.finding.cause && a.finding.pairs == b.finding.pairs &&
          a.finding.channels == b.finding.channels && a.finding.first_position == b.finding.first_position &&
-         a.wrong_softmax == b.wrong_softmax;
+         a.finding.last_right == b.finding.last_right && a.wrong_softmax == b.wrong_softmax;
 }
 
 FamilyReport report_of(const GoldenFamily& family, const std::vector<Outcome>& outcomes) {
@@ -300,7 +300,9 @@ void print_trouble(Output& out, const Trouble& trouble) {
   const Finding& finding = trouble.outcome.finding;
   out.write(fmt::format("  {} ({}; {})\n", e.name, shown_operands(trouble.operands), fmt::join(trouble.configs, "; ")));
   if (finding.wrong) {
-    out.write(fmt::format("    from position {} on ({} of {} tokens), by up to {:.2g} at {}\n",
+    const std::string right =
+        finding.last_right ? fmt::format("right up to {}, ", shown_position(*finding.last_right)) : std::string();
+    out.write(fmt::format("    {}wrong from position {} on ({} of {} tokens), by up to {:.2g} at {}\n", right,
                           shown_position(finding.first_position), finding.tokens_wrong, e.tokens(),
                           finding.largest_error, shown_position(finding.largest_error_position)));
     if (!finding.pairs.empty())
@@ -370,6 +372,7 @@ void write_reports(Output& out, const std::vector<FamilyReport>& reports, const 
       json.field("configs", trouble.configs);
       json.field("operands", std::vector<std::string>(trouble.operands.begin(), trouble.operands.end()));
       json.field("tokens_wrong", static_cast<std::int64_t>(finding.tokens_wrong));
+      json.field("last_right_position", finding.last_right);
       json.field("first_position", finding.wrong ? std::optional(finding.first_position) : std::nullopt);
       json.field("pairs", finding.pairs);
       json.field("channels", finding.channels);

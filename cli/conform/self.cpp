@@ -114,14 +114,6 @@ Result<CheckpointPositions> read(const GoldenCase& asked, const ReadOptions& opt
   return read_positions(file.path(), options);
 }
 
-const LayerKind* kind_of(const CheckpointPositions& positions, const GoldenCase& asked) {
-  for (const LayerKind& kind : positions.kinds)
-    if (std::find(kind.layers.begin(), kind.layers.end(), asked.layer) != kind.layers.end()) return &kind;
-  for (const LayerKind& kind : positions.kinds)
-    if (kind.name == asked.kind || positions.kinds.size() == 1) return &kind;
-  return nullptr;
-}
-
 // The suite counts patches from 0, height before width. Which axis a tower's first stream follows and what it counts
 // from is its grid family's to say.
 const GridFamily* grid_of(const GoldenCase& asked) {
@@ -180,6 +172,14 @@ bool all_whole(const Json& positions) {
 }
 
 }  // namespace
+
+const LayerKind* kind_of(const CheckpointPositions& positions, const GoldenCase& asked) {
+  for (const LayerKind& kind : positions.kinds)
+    if (std::find(kind.layers.begin(), kind.layers.end(), asked.layer) != kind.layers.end()) return &kind;
+  for (const LayerKind& kind : positions.kinds)
+    if (kind.name == asked.kind || positions.kinds.size() == 1) return &kind;
+  return nullptr;
+}
 
 // The library's answer is unsupported where it refuses the config by name, and for numbers that stand in the weights.
 // tests/cli/test_conform.py holds the families that are unsupported today.

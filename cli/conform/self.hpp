@@ -2,7 +2,7 @@
 
 #include "cli/conform/cause.hpp"
 
-#include <ropewalk/spec.hpp>
+#include <ropewalk/config.hpp>
 
 #include <optional>
 #include <string>
@@ -15,6 +15,9 @@ struct SelfAnswer {
   std::optional<double> softmax_scale_multiplier;
   std::string unsupported;  ///< why there is no answer, or empty
 };
+
+/// The kind of layer that a case asks about; null if there is none.
+const LayerKind* kind_of(const CheckpointPositions& positions, const GoldenCase& asked);
 
 SelfAnswer answer_by_self(const GoldenCase& asked, Numerics numerics);
 
