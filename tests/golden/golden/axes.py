@@ -147,8 +147,9 @@ def xdrope() -> Family:
     e.layout = "half, two angles"
     e.note = "sections are cut from the doubled table, so the two channels of a pair follow different axes: no rotation"
     return Family(
-        "xdrope", "Four axes whose sections are cut from the table after it was doubled: the two channels of a pair turn by "
-                  "angles of different axes.",
+        "xdrope", "Four axes, rows of positions in the caller's order. The table of head_dim / 2 angles is doubled to head_dim "
+                  "columns, of which section i, 2 mrope_section[i] wide, follows axis i: channel c and its partner c + head_dim "
+                  "/ 2 lie in different sections, and so a pair has two angles. The base is theta alpha^(d / (d - 2)).",
         ["transformers models/hunyuan_vl/modeling_hunyuan_vl.py: recomposition_frequencies; the order of axes is the caller's"],
         configs, [e])
 

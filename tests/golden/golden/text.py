@@ -242,7 +242,8 @@ def dynamic_ntk() -> Family:
                           scaling="dynamic", params={"factor": 2.0}, running_length=n, asked_by=asked(configs),
                           positions=[p for p in (1, 0, n // 2, n - 1, -3)]) for n in lengths]
     return Family(
-        "dynamic_ntk", "The base grows with the running length: plain up to max_position_embeddings, and plain again after.",
+        "dynamic_ntk", "The base grows with the tokens that the sequence has reached (running_length): plain up to "
+                       "max_position_embeddings, larger beyond, and plain again for a sequence that is shorter.",
         ["reddit.com/u/emozilla, 2023: dynamic NTK", "transformers modeling_rope_utils.py: dynamic"], configs, encodings)
 
 
