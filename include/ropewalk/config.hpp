@@ -58,7 +58,8 @@ struct CheckpointPositions {
 struct ReadOptions {
   std::string family{};  ///< follow this family's conventions whatever model_type says; empty: model_type's own
   /// Which part of a config.json of several: "vision" reads vision_config, "talker.text" the text_config in
-  /// talker_config. Empty: the language model, or the whole.
+  /// talker_config. Empty: the language model, or the whole. A part that is read is the one that was asked for, or one
+  /// inside it that is meant ("thinker": "thinker.text"); every other name is refused.
   std::string part{};
   Numerics numerics = Numerics::kExact;
 };

@@ -65,7 +65,9 @@ void ConfigReader::choose_family() {
   list_parts();
   std::optional<Part> part;
   std::string said = out_.model_type;
-  if (!options_.part.empty() && !(options_.part == "text" && find_composite(said) != nullptr)) {
+  // "text" is what such a config means anyway: its older files hold the keys at the top level, where no part is listed.
+  const Composite* const asked = options_.part == "text" ? find_composite(said) : nullptr;
+  if (!options_.part.empty() && (asked == nullptr || asked->key != "text_config")) {
     part = enter_part();
     if (inner_) said = config_.text("model_type").value_or("");
     // Older files repeat the whole's type in its parts.
@@ -92,7 +94,9 @@ void ConfigReader::choose_family() {
     return;
   }
   const Composite* composite = find_composite(name);
-  if (composite != nullptr && !config_.has(composite->key) && !composite->flat && read_only_part(name)) return;
+  if (composite != nullptr && !config_.has(composite->key) && !composite->flat &&
+      options_.part.empty() && read_only_part(name))
+    return;
   if (composite == nullptr) refuse_family(config_.where("model_type"), name);
   Keys whole = config_;
   for (std::string type = name; row_ == nullptr;) {  // the part that is meant may have parts of its own

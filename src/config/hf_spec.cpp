@@ -182,7 +182,7 @@ int ConfigReader::rotary_width(std::optional<Keys>& rope, int width, double assu
     if (stated.value && *stated.value != 1.0)
       refuse(Code::kUnsupported, stated.from,
              "want 1 or none for a family that turns the whole head, got " + shown(*stated.value));
-    return even(width, width, "head_dim");
+    return even(width, width, config_.where("head_dim"));
   }
   const double value = stated.value.value_or(assumed);
   const std::string from = stated.value ? stated.from : out_.family + " family: " + shown(assumed) + " if missing";
@@ -322,7 +322,7 @@ void ConfigReader::lay_out(RotarySpec& spec, int width) {
   const bool one_ladder = axial.form == AxialForm::kParity || axial.form == AxialForm::kWoven;
   const int odd = axes == 2 && width % 4 != 0 ? width : 0;
   if (block < 2 || odd != 0)
-    refuse(Code::kUnsupported, "head_dim",
+    refuse(Code::kUnsupported, config_.where("head_dim"),
            "want a multiple of 4 channels for " + std::to_string(axes) + " axes, got " + std::to_string(width));
   spec.rotary_dim = one_ladder ? width : axes * block;
   spec.frequency_dim = one_ladder ? width : block;

@@ -36,6 +36,25 @@ def test_a_part_is_explained_and_listed(config):
     assert "part        vision" in page
 
 
+def test_a_tower_that_does_not_turn_says_so(config):
+    path = config({"model_type": "gemma3", "text_config": {"model_type": "gemma3_text"},
+                   "vision_config": {"model_type": "siglip_vision_model", "hidden_size": 1152, "num_attention_heads": 16}})
+    said = explained(path, "--part", "vision")
+    assert said["part"] == "vision" and not any(kind["rotates"] for kind in said["kinds"])
+    assert "has no rotary position encoding" in " ".join(said["notes"])
+
+
+def test_text_is_no_name_for_something_else(config):
+    """Where a config's own meaning is a tower, "text" is that part or refused."""
+    tower = {"model_type": "dinov3_vit", "hidden_size": 64, "num_attention_heads": 4, "rope_theta": 100.0}
+    refused("explain", config({"model_type": "chmv2", "backbone_config": tower}), "--part", "text",
+            says=("part", "backbone", '"text"'))
+    tower = {"model_type": "sam3_vision_model", "backbone_config": {"model_type": "sam3_vit_model", "hidden_size": 64}}
+    path = config({"model_type": "sam3", "vision_config": tower, "text_config": {"model_type": "clip_text_model"}})
+    said = explained(path, "--part", "text")
+    assert said["part"] == "text" and said["family"] == "clip_text_model"
+
+
 def test_a_part_that_is_not_there_is_one_line(config):
     refused("explain", config(QWEN), "--part", "audio", says=("part", "text, vision", "audio"))
     refused("rotate", config(LLAMA), "--part", "vision", "--q", "q.npy", "--positions", "0:1", "--out", "out",

@@ -122,11 +122,61 @@ TEST(Parts, ThatAreNotThereOrNotKnownAreRefused) {
   EXPECT_EQ(line("'model_type':'llama','hidden_size':64,'num_attention_heads':4", "vision"),
             "part: want no part, as this config has none, got \"vision\"");
   // A tower of a class that the config's own does not fix is known by its name or not at all.
-  EXPECT_NE(line("'model_type':'llava','text_config':{'model_type':'llama'},'vision_config':{'model_type':"
-                 "'clip_vision_model'}",
+  EXPECT_NE(line("'model_type':'llava','text_config':{'model_type':'llama'},'vision_config':{'model_type':'strange'}",
                  "vision")
                 .find("want a known model type"),
             std::string::npos);
+}
+
+TEST(Parts, ThatDoNotTurnAreAnsweredAsSuch) {
+  for (const std::string tower : {"siglip_vision_model", "clip_vision_model", "smolvlm_vision", "idefics3_vision",
+                                  "internvl_vision", "mllama_vision_model"}) {
+    const auto vision = read_part(
+        "'model_type':'llava','text_config':{'model_type':'llama'},'vision_config':{"
+        "'model_type':'" +
+            tower + "','hidden_size':64,'num_attention_heads':4}",
+        "vision");
+    ASSERT_TRUE(vision) << vision.error().line();
+    EXPECT_EQ(vision->part, "vision");
+    EXPECT_FALSE(vision->kinds[0].spec);
+    EXPECT_NE(vision->notes.back().find(tower + " has no rotary position encoding"), std::string::npos);
+  }
+}
+
+// "text" is what most configs of several parts mean; where it is another part, or none, nothing else answers for it.
+TEST(Parts, TheTextIsTheOneThatIsAskedForOrRefused) {
+  const std::string detector =
+      "'model_type':'sam3','text_config':{'model_type':'clip_text_model','hidden_size':64},'vision_config':{"
+      "'model_type':'sam3_vision_model','backbone_config':{'model_type':'sam3_vit_model','hidden_size':64,"
+      "'num_attention_heads':4,'num_hidden_layers':2}}";
+  const auto text = read_part(detector, "text");
+  ASSERT_TRUE(text) << text.error().line();
+  EXPECT_EQ(text->part, "text");
+  EXPECT_EQ(text->family, "clip_text_model");
+  EXPECT_FALSE(text->kinds[0].spec);
+  for (const std::string keys :
+       {"'model_type':'chmv2','backbone_config':{'model_type':'dinov3_vit','hidden_size':64,'num_attention_heads':4,"
+        "'rope_theta':100.0}",
+        "'model_type':'esmfold2','esmc_config':{'hidden_size':64,'num_attention_heads':4}",
+        "'model_type':'dia','decoder_config':{'hidden_size':64,'num_attention_heads':4}"}) {
+    const auto other = read_part(keys, "text");
+    ASSERT_FALSE(other) << keys;
+    EXPECT_EQ(other.error().path, "part") << other.error().line();
+    EXPECT_NE(other.error().line().find("got \"text\""), std::string::npos);
+  }
+  // A file that holds another part alone.
+  EXPECT_FALSE(read_part("'model_type':'qwen2_vl','vision_config':{'depth':4,'embed_dim':64,'num_heads':4}", "text"));
+}
+
+TEST(Parts, ErrorsNameTheKeyWithItsPart) {
+  const auto odd = read_part(
+      "'model_type':'qwen3_omni_moe','thinker_config':{'model_type':'qwen3_omni_moe_thinker','text_config':{"
+      "'model_type':'qwen3_omni_moe_text','hidden_size':292,'num_attention_heads':4,'num_hidden_layers':2,'head_dim':"
+      "73,"
+      "'rope_theta':1000000.0}}",
+      "");
+  ASSERT_FALSE(odd);
+  EXPECT_EQ(odd.error().path, "thinker_config.text_config.head_dim") << odd.error().line();
 }
 
 TEST(Parts, HostileNamesAreNotListedAndManyAreCut) {

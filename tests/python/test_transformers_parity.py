@@ -8,6 +8,7 @@ A model type is either answered with the same numbers, or refused. `python test_
 writes the outcome as a table.
 """
 
+import ast
 import copy
 import importlib
 import inspect
@@ -158,6 +159,23 @@ def modeling(config):
         except ModuleNotFoundError:
             continue
     return None
+
+
+def source_of(config_class):
+    """The code of the classes that take this config, and of whatever of their file these name; else the whole file."""
+    module = importlib.import_module(config_class.__module__.replace("configuration_", "modeling_"))
+    source = inspect.getsource(module)
+    parts = {node.name: ast.get_source_segment(source, node) for node in ast.parse(source).body
+             if isinstance(node, (ast.ClassDef, ast.FunctionDef))}
+    takes = re.compile(rf"config: \"?{config_class.__name__}\b|config_class = {config_class.__name__}\b")
+    todo, found = [name for name, text in parts.items() if takes.search(text)], set()
+    while todo:
+        name = todo.pop()
+        if name not in found:
+            found.add(name)
+            named = set(re.findall(r"\w+", re.sub(r'"[^"\n]*"', "", parts[name])))
+            todo += [other for other in named & set(parts) if not other.endswith("PreTrainedModel")]
+    return "\n".join(parts[name] for name in sorted(found)) or source
 
 
 def rotary_class(config):
@@ -688,8 +706,8 @@ def survey():
             outcome[mt] = ("refused", answer.get("error", ""))
             continue
         if not row["rotates"]:
-            source = inspect.getsource(modeling(CONFIG_MAPPING[mt]()))
-            if mt not in texts and re.search(r"(?<!Vision)RotaryEmbedding\(", source):
+            source = source_of(CONFIG_MAPPING[mt])
+            if mt not in texts and re.search(r"(?<!Vision)RotaryEmbedding\(|inv_freq|rotate_half|apply_rotary", source):
                 failures.append(f"{mt}: said not to turn, but its model makes a rotary module")
             outcome[mt] = ("does not turn", "")
             if not answer["ok"] or any(k["inv_freq"] for k in answer["kinds"]):
