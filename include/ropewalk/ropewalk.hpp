@@ -14,4 +14,5 @@
 #include <ropewalk/engines.hpp>      //    ... and what engines make of it
 #include <ropewalk/gguf.hpp>         // beside it: the file that carries it
 #include <ropewalk/safetensors.hpp>  // beside it: the other file that carries it
+#include <ropewalk/target.hpp>       // which processor's kernels are at work
 #include <ropewalk/version.hpp>
