@@ -5,6 +5,8 @@ install(DIRECTORY include/ropewalk DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 # The suite that `ropewalk conform` asks.
 install(DIRECTORY tests/golden/ DESTINATION ${CMAKE_INSTALL_DATADIR}/ropewalk/golden
         FILES_MATCHING PATTERN "*.json" PATTERN "README.md" PATTERN "malformed" EXCLUDE PATTERN "wrong" EXCLUDE)
+# The opponents of `ropewalk bench`.
+install(FILES bench/opponents.py DESTINATION ${CMAKE_INSTALL_DATADIR}/ropewalk/bench)
 install(EXPORT ropewalk-targets NAMESPACE ropewalk:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/ropewalk)
 configure_package_config_file(cmake/ropewalk-config.cmake.in ropewalk-config.cmake
                               INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/ropewalk)
