@@ -1,7 +1,7 @@
 # make demo    a real language model, a table and a picture of where its positions stop carrying
 # make test    every test: C++, Python, parity with transformers and torch, the kernels for AArch64 under an emulator
 # make build   build/ropewalk
-# make bench   the kernels against the memory of this machine
+# make bench   the kernels against the memory of this machine and against what else is installed, into bench/results/
 # make clean   what was built; .cache/ (the model) and .venv/ stay, `make distclean` takes them too
 #
 # Each of them sets up what it needs (Debian packages, and for `test` a Python environment in .venv), needs no other first,
@@ -37,6 +37,8 @@ DEMO := demo
 DEMO_LENGTHS ?=
 DEMO_SCALINGS ?= none,linear:2,dynamic:2,yarn:4
 DEMO_ARGS ?=
+# --quick, --full, --only REGEX, ...: docs/bench.md
+BENCH_ARGS ?=
 
 .PHONY: help
 help:
@@ -68,9 +70,10 @@ test: system
 
 .PHONY: bench
 bench: system
+	@scripts/setup.sh --python
 	@$(AS_OWNER) cmake --preset release >/dev/null
-	@$(AS_OWNER) cmake --build --preset release --parallel $(JOBS)
-	@$(AS_OWNER) build/bench/rotate_in_place
+	@$(AS_OWNER) cmake --build --preset release --parallel $(JOBS) --target ropewalk_tool
+	@$(AS_OWNER) $(BIN) bench --python $(PYTHON) --out bench/results $(BENCH_ARGS)
 
 .PHONY: format
 format: system
