@@ -64,11 +64,11 @@ class HeadTurner {
     double bytes = 0.0;  // a product of four int64 need not fit one
     for (const RotaryOperand& operand : operands) {
       const HeadsView& x = operand.in;
-      if (!same_place(x, operand.out))
-        bytes += 2.0 * static_cast<double>(size_of(x.dtype)) * static_cast<double>(x.batch) *
-                 static_cast<double>(x.tokens) * static_cast<double>(x.heads) * static_cast<double>(x.head_dim);
+      bytes += (same_place(x, operand.out) ? 1.0 : 2.0) * static_cast<double>(size_of(x.dtype)) *
+               static_cast<double>(x.batch) * static_cast<double>(x.tokens) * static_cast<double>(x.heads) *
+               static_cast<double>(x.head_dim);
     }
-    is_large_ = bytes > 0.0 && bytes > static_cast<double>(cpu::cache_bytes());
+    is_large_ = bytes > static_cast<double>(cpu::cache_bytes());
   }
 
   const cpu::KernelTable& kernels() const noexcept { return kernels_; }
@@ -110,6 +110,7 @@ class HeadTurner {
                     .sin = sin_of(t) + (pair - first_pair),
                     .pairs = count,
                     .turns_back = turns_back_,
+                    .from_memory = is_large_,
                     .streams = streams});
           });
         }
@@ -148,7 +149,7 @@ class HeadTurner {
   const cpu::KernelTable& kernels_;
   ChannelPair first_;  // of pair 0
   bool turns_back_;
-  bool is_large_ = false;  // more than the caches hold goes from one place to another
+  bool is_large_ = false;  // more than the caches hold
 };
 
 /// A row of the batch and some of its tokens.

@@ -1,6 +1,7 @@
 // Keys and values of new tokens on their way into a paged int8 cache, and half of the cache moved down afterwards.
 #include <ropewalk/ropewalk.hpp>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <numeric>
@@ -68,7 +69,7 @@ int main() {
   // The key that stood at 8 (slot 0) is back at 0: all of its channels are 0.5 again, up to two roundings to int8.
   double worst = 0.0;
   for (std::size_t c = 0; c < kHeadDim; ++c)
-    worst = std::fmax(worst, std::fabs(double{keys.scales[0]} * keys.codes[c] - 0.5));
+    worst = std::max(worst, std::fabs(double{keys.scales[0]} * keys.codes[c] - 0.5));
   std::printf("largest difference %.4f   (a step of int8 is 0.0056 before, 0.0039 after)\n", worst);
   return worst < 0.01 ? 0 : 1;
 }

@@ -33,6 +33,7 @@ struct HeadRows {
   const float* sin = nullptr;  ///< [pairs]
   std::int64_t pairs = 0;      ///< side by side from `in` on
   bool turns_back = false;     ///< turn by -phase: the sines change their sign
+  bool from_memory = false;    ///< more than the caches hold: ask for what is read next before it is reached
   bool streams =
       false;  ///< write past the caches: `out` and its stride are multiples of kStreamBytes, `in` is elsewhere
 };

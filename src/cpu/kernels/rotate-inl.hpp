@@ -40,14 +40,42 @@ struct ToMemory {
   }
 };
 
-/// Calls turn_head(in, out) for every head.
+// A head is asked for so many bytes ahead, as if heads and tokens lay side by side; where they do not, nothing is lost.
+// Tried (EPYC 9005, AVX-512, float32, 40 heads of 128, share of a sign flip): 4 096 tokens 0.81 without, 1.12 with 2
+// KiB, 1.2 to 1.3 with 4 KiB, 1.09 with 8; 512 tokens, which the last cache holds, 0.95 without, 0.8 to 0.9 with any.
+constexpr std::int64_t kAheadOfHead = 4096;
+template <int kToWrite>
+inline void ask_for(const void* at, std::int64_t bytes) noexcept {
+  const char* const ahead = static_cast<const char*>(at) + kAheadOfHead;
+  for (std::int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(ahead + i, kToWrite);
+}
+
+/// Calls turn_head(in, out) for every head: `channels` from `at` on, and as many again `second` further if that is not
+/// 0.
 template <class T, class TurnHead>
-inline void for_each_head(const HeadRows& rows, std::int64_t at, const TurnHead& turn_head) noexcept {
+inline void for_each_head(const HeadRows& rows, std::int64_t at, std::int64_t channels, std::int64_t second,
+                          const TurnHead& turn_head) noexcept {
   const T* in = static_cast<const T*>(rows.in) + at;
   T* out = static_cast<T*>(rows.out) + at;
   // Copied, for all that the compiler knows is that a store may change `rows` too.
   const std::int64_t in_stride = rows.in_stride, out_stride = rows.out_stride;
-  for (std::int64_t heads = rows.heads; heads > 0; --heads, in += in_stride, out += out_stride) turn_head(in, out);
+  std::int64_t heads = rows.heads;
+  if (!rows.from_memory) {
+    for (; heads > 0; --heads, in += in_stride, out += out_stride) turn_head(in, out);
+    return;
+  }
+  const auto bytes = channels * static_cast<std::int64_t>(sizeof(T));
+  const bool in_place = in == out;
+  for (; heads > 0; --heads, in += in_stride, out += out_stride) {
+    if (in_place) {
+      ask_for<1>(in, bytes);
+      if (second != 0) ask_for<1>(in + second, bytes);
+    } else {
+      ask_for<0>(in, bytes);
+      if (second != 0) ask_for<0>(in + second, bytes);
+    }
+    turn_head(in, out);
+  }
 }
 
 /// x0 in the first half of the channels that turn, x1 in the second: a vector is kLanes pairs.
@@ -70,7 +98,7 @@ struct Halves {
         const Two cos = in_twos(c[i], c[i + 1]), sin = in_twos(s[i], s[i + 1]);
         c[i] = cos.even, c[i + 1] = cos.odd, s[i] = sin.even, s[i + 1] = sin.odd;
       }
-      for_each_head<T>(rows, at, [&](const T* in, T* out) {
+      for_each_head<T>(rows, at, kVectors * kLanes, second, [&](const T* in, T* out) {
 #pragma GCC unroll 8
         for (int i = 0; i < kVectors; i += 2) {
           const Two x0 = load_two(in + i * kLanes), x1 = load_two(in + i * kLanes + second);
@@ -80,7 +108,7 @@ struct Halves {
         }
       });
     } else {
-      for_each_head<T>(rows, at, [&](const T* in, T* out) {
+      for_each_head<T>(rows, at, kVectors * kLanes, second, [&](const T* in, T* out) {
 #pragma GCC unroll 8
         for (int i = 0; i < kVectors; ++i) {
           const Vec x0 = load(part, in + i * kLanes), x1 = load(part, in + i * kLanes + second);
@@ -109,7 +137,7 @@ struct Neighbours {
         s[i] = load(part, rows.sin + at / 2 + i * kLanes);
         if (rows.turns_back) s[i] = negate(s[i]);
       }
-      for_each_head<T>(rows, at, [&](const T* in, T* out) {
+      for_each_head<T>(rows, at, kVectors * kLanes, 0, [&](const T* in, T* out) {
 #pragma GCC unroll 8
         for (int i = 0; i < kPairVectors; i += 2) {
           const Two x = load_two(in + 2 * i * kLanes), z = load_two(in + 2 * (i + 1) * kLanes);
@@ -127,7 +155,7 @@ struct Neighbours {
         s[i] = negate_even(load_twice(part, rows.sin + (at + i * kLanes) / 2));
         if (rows.turns_back) s[i] = negate(s[i]);
       }
-      for_each_head<T>(rows, at, [&](const T* in, T* out) {
+      for_each_head<T>(rows, at, kVectors * kLanes, 0, [&](const T* in, T* out) {
 #pragma GCC unroll 8
         for (int i = 0; i < kVectors; ++i) {
           const Vec x = load(part, in + i * kLanes);
