@@ -140,6 +140,26 @@ std::optional<Error> Rotary::check(std::span<const RotaryOperand> operands, cons
   return check_rows(positions, table.rows);
 }
 
+std::optional<Error> Rotary::fill_table(const PositionsView& positions, std::span<float> cos,
+                                        std::span<float> sin) const {
+  if (!channels_.empty())
+    return Error{Code::kUnsupported, "spec",
+                 "want a rotation of the same pairs in every head, got " + to_string(spec_)};
+  if (auto error = want_at_least("positions.axes", spec_.axes(), positions.axes)) return error;
+  if (auto error = want_at_least("positions.batch", 0, positions.batch)) return error;
+  if (auto error = want_at_least("positions.tokens", 0, positions.tokens)) return error;
+  const std::int64_t tokens = positions.batch * positions.tokens, floats = tokens * spec_.pairs();
+  if (auto error = want("cos.size", floats, static_cast<std::int64_t>(cos.size()))) return error;
+  if (auto error = want("sin.size", floats, static_cast<std::int64_t>(sin.size()))) return error;
+  if (tokens == 0) return std::nullopt;
+  if (positions.data == nullptr) return invalid("positions.data", "want an address, got null");
+  const TokenRows<PositionsView> rows(spec_, frequencies_, positions, Direction::kForward);
+  for (std::int64_t i = 0; i < tokens; ++i)
+    rows.fill(i / positions.tokens, i % positions.tokens, 0, spec_.pairs(), cos.data() + i * spec_.pairs(),
+              sin.data() + i * spec_.pairs());
+  return std::nullopt;
+}
+
 void Rotary::apply(std::span<const RotaryOperand> operands, const CosSinTable& table, const PositionsView& positions,
                    const RotaryCall& call) const noexcept {
   if (nothing_to_do(operands)) return;

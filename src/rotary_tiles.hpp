@@ -180,23 +180,68 @@ class Tiles {
   std::int64_t tiles_ = 1;
 };
 
+/// The cosines and sines of tokens, for specs whose pairs turn alike in all heads.
+template <class View>
+class TokenRows {
+ public:
+  TokenRows(const RotarySpec& spec, const Frequencies& frequencies, const View& positions, Direction direction) noexcept
+      : spec_(spec),
+        frequencies_(frequencies),
+        turns_(spec, frequencies, positions),
+        kernels_(*cpu::active_target().kernels),
+        gain_(gain_of(spec, frequencies, direction)),
+        one_position_(spec.numerics == Numerics::kExact && spec.axes() == 1),
+        axes_(spec.numerics == Numerics::kExact && !spec.axis_of_pair.empty() ? spec.axes() : 0) {}
+
+  bool shared_row() const noexcept { return turns_.shared_row(); }
+
+  /// cos and sin, [pairs] each, of the pairs from `first` on.
+  void fill(std::int64_t row, std::int64_t token, std::int64_t first, std::int64_t pairs, float* cos,
+            float* sin) const noexcept {
+    if constexpr (math::TokenTurns<View>::kWhole) {
+      if (one_position_)
+        return kernels_.cos_sin_at(turns_.position(0, row, token), frequencies_.turns_per_token.data() + first, pairs,
+                                   gain_, cos, sin);
+      if (axes_ > 0) {
+        std::array<std::int64_t, 256> positions;
+        for (std::int64_t axis = 0; axis < axes_; ++axis)
+          positions[static_cast<std::size_t>(axis)] = turns_.position(axis, row, token);
+        return kernels_.cos_sin_on_axes(positions.data(), spec_.axis_of_pair.data() + first,
+                                        frequencies_.turns_per_token.data() + first, pairs, gain_, cos, sin);
+      }
+    }
+    constexpr std::int64_t kSome = 64;
+    std::array<Turns, kSome> turns;
+    for (std::int64_t at = 0; at < pairs; at += kSome) {
+      const std::int64_t some = std::min(kSome, pairs - at);
+      turns_.fill(row, token, 0, first + at, some, turns.data());
+      kernels_.cos_sin_of(turns.data(), some, gain_, cos + at, sin + at);
+    }
+  }
+
+ private:
+  const RotarySpec& spec_;
+  const Frequencies& frequencies_;
+  math::TokenTurns<View> turns_;
+  const cpu::KernelTable& kernels_;
+  cpu::Gain gain_;
+  bool one_position_;  // a token's phases are one integer times a list
+  std::int64_t axes_;  // ... or one of so many integers for each pair; 0 if they are neither
+};
+
 /// One call whose cosines and sines are formed on the way.
 template <class View>
 class TilePass {
  public:
   TilePass(const RotarySpec& spec, const Frequencies& frequencies, std::span<const RotaryOperand> operands,
            const View& positions, Direction direction, std::int64_t threads) noexcept
-      : spec_(spec),
-        frequencies_(frequencies),
-        turns_(spec, frequencies, positions),
+      : pairs_(spec.pairs()),
+        pairs_at_once_(std::min<std::int64_t>(pairs_, kTilePairs)),
+        rows_(spec, frequencies, positions, direction),
         turner_(spec, operands, false),
-        gain_(gain_of(spec, frequencies, direction)),
-        one_position_(spec.numerics == Numerics::kExact && spec.axes() == 1),
-        axes_(spec.numerics == Numerics::kExact && !spec.axis_of_pair.empty() ? spec.axes() : 0),
-        pairs_at_once_(std::min<std::int64_t>(spec.pairs(), kTilePairs)),
         tiles_(operands.front().in,
                pairs_at_once_ * kTileTokens <= kTilePairs ? kTileTokens : kTilePairs / pairs_at_once_, threads,
-               turns_.shared_row()) {}
+               rows_.shared_row()) {}
 
   std::int64_t items() const noexcept { return tiles_.count(); }
 
@@ -204,14 +249,14 @@ class TilePass {
   void run(std::int64_t first, std::int64_t last) const noexcept {
     alignas(64) std::array<float, kTilePairs> cos;
     alignas(64) std::array<float, kTilePairs> sin;
-    for (std::int64_t pair = 0; pair < spec_.pairs(); pair += pairs_at_once_) {
-      const std::int64_t pairs = std::min(pairs_at_once_, spec_.pairs() - pair);
+    for (std::int64_t pair = 0; pair < pairs_; pair += pairs_at_once_) {
+      const std::int64_t pairs = std::min(pairs_at_once_, pairs_ - pair);
       Tile filled{-1, -1, 0};
       for (std::int64_t i = first; i < last; ++i) {
         const Tile tile = tiles_[i];
-        if (tile.first_token != filled.first_token || (tile.row != filled.row && !turns_.shared_row()))
+        if (tile.first_token != filled.first_token || (tile.row != filled.row && !rows_.shared_row()))
           for (std::int64_t t = 0; t < tile.tokens; ++t)
-            fill_row(tile.row, tile.first_token + t, pair, pairs, cos.data() + t * pairs, sin.data() + t * pairs);
+            rows_.fill(tile.row, tile.first_token + t, pair, pairs, cos.data() + t * pairs, sin.data() + t * pairs);
         filled = tile;
         turner_.turn(
             tile.row, tile.first_token, tile.tokens, pair, pairs,
@@ -223,38 +268,10 @@ class TilePass {
   }
 
  private:
-  void fill_row(std::int64_t row, std::int64_t token, std::int64_t first, std::int64_t pairs, float* cos,
-                float* sin) const noexcept {
-    const cpu::KernelTable& kernels = turner_.kernels();
-    if constexpr (math::TokenTurns<View>::kWhole) {
-      if (one_position_)
-        return kernels.cos_sin_at(turns_.position(0, row, token), frequencies_.turns_per_token.data() + first, pairs,
-                                  gain_, cos, sin);
-      if (axes_ > 0) {
-        std::array<std::int64_t, 256> positions;
-        for (std::int64_t axis = 0; axis < axes_; ++axis)
-          positions[static_cast<std::size_t>(axis)] = turns_.position(axis, row, token);
-        return kernels.cos_sin_on_axes(positions.data(), spec_.axis_of_pair.data() + first,
-                                       frequencies_.turns_per_token.data() + first, pairs, gain_, cos, sin);
-      }
-    }
-    constexpr std::int64_t kSome = 64;
-    std::array<Turns, kSome> turns;
-    for (std::int64_t at = 0; at < pairs; at += kSome) {
-      const std::int64_t some = std::min(kSome, pairs - at);
-      turns_.fill(row, token, 0, first + at, some, turns.data());
-      kernels.cos_sin_of(turns.data(), some, gain_, cos + at, sin + at);
-    }
-  }
-
-  const RotarySpec& spec_;
-  const Frequencies& frequencies_;
-  math::TokenTurns<View> turns_;
-  HeadTurner turner_;
-  cpu::Gain gain_;
-  bool one_position_;           // a token's phases are one integer times a list
-  std::int64_t axes_;           // ... or one of so many integers for each pair; 0 if they are neither
+  std::int64_t pairs_;
   std::int64_t pairs_at_once_;  // a wider spec takes several passes
+  TokenRows<View> rows_;
+  HeadTurner turner_;
   Tiles tiles_;
 };
 

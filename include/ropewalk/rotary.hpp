@@ -101,8 +101,16 @@ class Rotary {
   void apply(std::span<const RotaryOperand> operands, const CoordinatesView& positions,
              const RotaryCall& call = {}) const noexcept;
 
-  /// The same with a caller's cosines and sines instead of this operator's own, whose spec then says no more than which
-  /// channels turn: y = (the table's entry) x under kForward, its transpose under kTranspose.
+  /// Writes the cosines and sines (times m) that apply() forms at these positions, bit for bit: a table for a caller
+  /// whose layers all turn the same tokens. Each is then formed once and not once a layer, which counts where a token
+  /// has few heads (docs/bench.md).
+  ///
+  /// cos, sin  [batch * positions.tokens, pairs] each, row by row of the batch, written whole
+  /// Errors: kInvalid for sizes ("cos.size"), axes and tokens; kUnsupported (path "spec") as check with a table.
+  std::optional<Error> fill_table(const PositionsView& positions, std::span<float> cos, std::span<float> sin) const;
+
+  /// The same as apply with a caller's cosines and sines instead of this operator's own, whose spec then says no more
+  /// than which channels turn: y = (the table's entry) x under kForward, its transpose under kTranspose.
   void apply(std::span<const RotaryOperand> operands, const CosSinTable& table, const PositionsView& positions,
              const RotaryCall& call = {}) const noexcept;
 

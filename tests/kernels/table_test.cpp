@@ -71,22 +71,32 @@ TEST_P(CallersTable, IsFollowedRowByRow) {
         }
 }
 
-TEST_P(CallersTable, OfThisOperatorsOwnPhasesTurnsAsItDoes) {
-  const RotarySpec spec = spec_of(64, 64, 0, PairLayout::kHalf);
-  const auto rotary = support::made(spec);
-  std::vector<std::int64_t> positions = {0, 1, 2, 3, 4, 5, 6};
-  std::vector<ropewalk::Turns> turns(positions.size() * 32);
-  ropewalk::fill_turns(spec, rotary.frequencies(), PositionsView::row(positions), turns.data());
-  std::vector<float> cos(turns.size()), sin(turns.size());
-  ropewalk::fill_cos_sin(turns, 1.0, cos.data(), sin.data());
-  const Shape shape{.tokens = 7, .heads = 2, .head_dim = 64};
-  Tensor by_table(shape, DType::kFloat32), by_operator(shape, DType::kFloat32);
-  const RotaryOperand operands[] = {RotaryOperand::in_place(by_table.fill(3).view())};
-  rotary.apply(operands, CosSinTable{cos.data(), sin.data(), 7, 32}, PositionsView::row(positions));
-  support::turn(rotary, by_operator.fill(3).view(), PositionsView::row(positions));
-  support::for_each_element(shape, [&](auto b, auto t, auto h, auto c) {
-    ASSERT_NEAR(by_table.get(b, t, h, c), by_operator.get(b, t, h, c), 1e-6);
-  });
+TEST_P(CallersTable, FilledByTheOperatorTurnsAsItDoes) {
+  RotarySpec yarn = spec_of(80, 48, 16, PairLayout::kInterleaved);
+  yarn.scaling = ropewalk::YarnOptions{.factor = 4.0, .trained_context = 512};
+  RotarySpec fp32 = spec_of(64, 64, 0, PairLayout::kHalf);
+  fp32.numerics = ropewalk::Numerics::kFp32;
+  RotarySpec axes = spec_of(64, 64, 0, PairLayout::kHalf);
+  axes.axis_of_pair.resize(32);
+  for (std::size_t j = 0; j < 32; ++j) axes.axis_of_pair[j] = static_cast<std::uint8_t>(j % 3);
+  for (const RotarySpec& spec : {yarn, fp32, axes}) {
+    const auto rotary = support::made(spec);
+    const std::int64_t pairs = spec.pairs(), tokens = 7;
+    std::vector<std::int64_t> positions(static_cast<std::size_t>(3 * tokens));
+    for (std::size_t i = 0; i < positions.size(); ++i)
+      positions[i] = static_cast<std::int64_t>(i * i * i) * 99991 - 5000;
+    const auto view = PositionsView::streams(positions, 3);
+    std::vector<float> cos(static_cast<std::size_t>(tokens * pairs)), sin(cos.size());
+    const auto error = rotary.fill_table(view, cos, sin);
+    ASSERT_FALSE(error) << error->line();
+    const Shape shape{.tokens = tokens, .heads = 2, .head_dim = spec.head_dim};
+    Tensor by_table(shape, DType::kFloat32), by_operator(shape, DType::kFloat32);
+    const RotaryOperand operands[] = {RotaryOperand::in_place(by_table.fill(3).view())};
+    const std::array<std::int64_t, 7> rows = {0, 1, 2, 3, 4, 5, 6};
+    rotary.apply(operands, CosSinTable{cos.data(), sin.data(), tokens, pairs}, PositionsView::row(rows));
+    support::turn(rotary, by_operator.fill(3).view(), view);
+    EXPECT_TRUE(by_table.same_elements(by_operator)) << to_string(spec);
+  }
 }
 
 ROPEWALK_ON_EVERY_TARGET(CallersTable);
@@ -118,6 +128,16 @@ TEST(CheckTable, SaysWhatIsWrong) {
   const auto error = support::made(mixed).check(operands, table.view(), PositionsView::row(fine));
   ASSERT_TRUE(error);
   EXPECT_EQ(error->code, ropewalk::Code::kUnsupported);
+}
+
+TEST(FillTable, SaysWhatIsWrong) {
+  const auto rotary = support::made(spec_of(8, 8, 0, PairLayout::kHalf));
+  const std::array<std::int64_t, 3> positions = {5, 6, 7};
+  std::vector<float> cos(12), sin(12), few(11);
+  EXPECT_FALSE(rotary.fill_table(PositionsView::row(positions), cos, sin));
+  EXPECT_EQ(rotary.fill_table(PositionsView::row(positions), few, sin)->line(), "cos.size: want 12, got 11");
+  EXPECT_EQ(rotary.fill_table(PositionsView::row(positions), cos, few)->line(), "sin.size: want 12, got 11");
+  EXPECT_FALSE(rotary.fill_table(PositionsView{}, {}, {}));
 }
 
 TEST(HalveTable, TakesOneOfEachTwo) {
