@@ -152,7 +152,8 @@ struct Llama3Options {
 
 /// Gemma 4's proportional encoding: the first rungs of a ladder turn, the others stand still. The fraction does not
 /// narrow the ladder: for a part of a head to turn as Gemma 4's does, rotary_dim is the whole head.
-/// g[j] = theta^(-2j/D) / s for j < trunc(fraction * D // 2), else 0, with D = frequency_dim, or rotary_dim if that is 0.
+/// g[j] = theta^(-2j/D) / s for j < trunc(fraction * D // 2), else 0, with D = frequency_dim, or rotary_dim if that is
+/// 0.
 struct ProportionalOptions {
   double fraction = 1.0;  ///< of D, in (0, 1]; partial_rotary_factor
   double factor = 1.0;    ///< s >= 1

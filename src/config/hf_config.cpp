@@ -94,8 +94,8 @@ void ConfigReader::choose_family() {
     return;
   }
   const Composite* composite = find_composite(name);
-  if (composite != nullptr && !config_.has(composite->key) && !composite->flat &&
-      options_.part.empty() && read_only_part(name))
+  if (composite != nullptr && !config_.has(composite->key) && !composite->flat && options_.part.empty() &&
+      read_only_part(name))
     return;
   if (composite == nullptr) refuse_family(config_.where("model_type"), name);
   Keys whole = config_;
