@@ -234,7 +234,7 @@ std::int64_t ConfigReader::size(std::span<const std::string_view> names, std::in
     if (value != 0 && *given != value)
       refuse(Code::kInvalid, config_.where(name),
              "want the same as " + from + " (" + std::to_string(value) + "), got " + std::to_string(*given));
-    if (value == 0 && name != names[0] && !has_synonym(row_->name, name))
+    if (value == 0 && name != names[0] && row_->rotates && !has_synonym(row_->name, name))
       refuse(Code::kInvalid, config_.where(names[0]),
              "want it under this name, as the " + out_.family + " family does not read " + config_.where(name) + " (" +
                  std::to_string(*given) + "), got none");

@@ -96,7 +96,7 @@ def left(mark) -> list[int]:
         with contextlib.suppress(OSError):
             words = (path / "cmdline").read_bytes().split(b"\0")
             groups[int(path.name)] = os.getpgid(int(path.name))
-            if words[0] == b"sh" and any(str(mark).encode() in word for word in words):
+            if Path(words[0].decode()).name == "sh" and any(str(mark).encode() in word for word in words):
                 shells.add(int(path.name))
     return [process for process, group in groups.items() if group in shells]
 
