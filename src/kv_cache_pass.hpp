@@ -117,67 +117,49 @@ class TokenCosSin {
  public:
   TokenCosSin(const RotarySpec& spec, const Frequencies& frequencies, const PositionsView& positions,
               const cpu::Gain& gain) noexcept
-      : spec_(spec),
-        frequencies_(frequencies),
-        turns_(spec, frequencies, positions),
+      : rows_(spec, frequencies, positions, gain),
         kernels_(*cpu::active_target().kernels),
         gain_(gain),
+        pairs_(spec.pairs()),
         keeps_size_(gain.high == 1.0f && gain.low == 0.0f),
-        streams_(std::max(spec.axes(), spec.given ? spec.given->axes : 1)),
-        one_position_(spec.numerics == Numerics::kExact && streams_ == 1),
-        by_axis_(spec.numerics == Numerics::kExact && !spec.axis_of_pair.empty() && streams_ == spec.axes()) {}
+        streams_(std::max(spec.axes(), spec.given ? spec.given->axes : 1)) {}
 
   /// Less the phases of another spec.
   void subtract(const RotarySpec& spec, const Frequencies& frequencies, const PositionsView& positions) noexcept {
     less_.emplace(spec, frequencies, positions);
-    one_position_ = by_axis_ = false;
   }
 
-  std::int64_t pairs() const noexcept { return spec_.pairs(); }
+  std::int64_t pairs() const noexcept { return pairs_; }
 
   /// True if every row of this token would stay as it is.
   bool changes_nothing(std::int64_t row, std::int64_t token) const noexcept {
     if (!keeps_size_) return false;
     for (int axis = 0; axis < streams_; ++axis)
-      if (turns_.position(axis, row, token) != 0) return false;
+      if (rows_.turns().position(axis, row, token) != 0) return false;
     return true;
   }
 
   void fill(std::int64_t row, std::int64_t token, float* cos, float* sin) const noexcept {
-    if (one_position_)
-      return kernels_.cos_sin_at(turns_.position(0, row, token), frequencies_.turns_per_token.data(), pairs(), gain_,
-                                 cos, sin);
-    if (by_axis_) {
-      std::array<std::int64_t, 256> positions;
-      for (int axis = 0; axis < streams_; ++axis)
-        positions[static_cast<std::size_t>(axis)] = turns_.position(axis, row, token);
-      return kernels_.cos_sin_on_axes(positions.data(), spec_.axis_of_pair.data(), frequencies_.turns_per_token.data(),
-                                      pairs(), gain_, cos, sin);
-    }
+    if (!less_) return rows_.fill(row, token, 0, pairs_, cos, sin);
     constexpr std::int64_t kSome = 64;
     std::array<Turns, kSome> turns, less;
-    for (std::int64_t at = 0; at < pairs(); at += kSome) {
-      const std::int64_t some = std::min(kSome, pairs() - at);
-      turns_.fill(row, token, 0, at, some, turns.data());
-      if (less_) {
-        less_->fill(row, token, 0, at, some, less.data());
-        for (std::size_t j = 0; j < static_cast<std::size_t>(some); ++j) turns[j] -= less[j];
-      }
+    for (std::int64_t at = 0; at < pairs_; at += kSome) {
+      const std::int64_t some = std::min(kSome, pairs_ - at);
+      rows_.turns().fill(row, token, 0, at, some, turns.data());
+      less_->fill(row, token, 0, at, some, less.data());
+      for (std::size_t j = 0; j < static_cast<std::size_t>(some); ++j) turns[j] -= less[j];
       kernels_.cos_sin_of(turns.data(), some, gain_, cos + at, sin + at);
     }
   }
 
  private:
-  const RotarySpec& spec_;
-  const Frequencies& frequencies_;
-  math::TokenTurns<PositionsView> turns_;
+  TokenRows<PositionsView> rows_;
   std::optional<math::TokenTurns<PositionsView>> less_;
   const cpu::KernelTable& kernels_;
   cpu::Gain gain_;
+  std::int64_t pairs_;
   bool keeps_size_;
   int streams_;
-  bool one_position_;  // a token's phases are one integer times a list
-  bool by_axis_;       // ... or one of some integers for each pair
 };
 
 /// One call; an item is a token. `slots` is empty where no stream has a cache. skips: tokens that would stay as they

@@ -69,9 +69,14 @@ std::optional<Error> check_call(const RotarySpec& spec, std::span<const RotaryOp
   return check_positions(spec.axes(), operands.front().in, positions);
 }
 
+/// One row of cosines and sines says all about a token.
+std::optional<Error> check_has_rows(const RotarySpec& spec) {
+  if (!needs_whole_heads(spec)) return std::nullopt;
+  return Error{Code::kUnsupported, "spec", "want a rotation of the same pairs in every head, got " + to_string(spec)};
+}
+
 std::optional<Error> check_table(const RotarySpec& spec, const CosSinTable& table) {
-  if (needs_whole_heads(spec))
-    return Error{Code::kUnsupported, "spec", "want a rotation of the same pairs in every head, got " + to_string(spec)};
+  if (auto error = check_has_rows(spec)) return error;
   if (auto error = want_at_least("table.rows", 0, table.rows)) return error;
   if (table.rows == 0) return std::nullopt;
   if (table.cos == nullptr) return invalid("table.cos", "want an address, got null");
@@ -142,18 +147,20 @@ std::optional<Error> Rotary::check(std::span<const RotaryOperand> operands, cons
 
 std::optional<Error> Rotary::fill_table(const PositionsView& positions, std::span<float> cos,
                                         std::span<float> sin) const {
-  if (!channels_.empty())
-    return Error{Code::kUnsupported, "spec",
-                 "want a rotation of the same pairs in every head, got " + to_string(spec_)};
+  if (auto error = check_has_rows(spec_)) return error;
   if (auto error = want_at_least("positions.axes", spec_.axes(), positions.axes)) return error;
   if (auto error = want_at_least("positions.batch", 0, positions.batch)) return error;
   if (auto error = want_at_least("positions.tokens", 0, positions.tokens)) return error;
+  if (positions.tokens > 0 && positions.batch > kMostTokens / positions.tokens)
+    return invalid("positions.tokens", "want at most 2^40 in all rows, got " + std::to_string(positions.tokens) +
+                                           " in each of " + std::to_string(positions.batch));
   const std::int64_t tokens = positions.batch * positions.tokens, floats = tokens * spec_.pairs();
   if (auto error = want("cos.size", floats, static_cast<std::int64_t>(cos.size()))) return error;
   if (auto error = want("sin.size", floats, static_cast<std::int64_t>(sin.size()))) return error;
   if (tokens == 0) return std::nullopt;
   if (positions.data == nullptr) return invalid("positions.data", "want an address, got null");
-  const TokenRows<PositionsView> rows(spec_, frequencies_, positions, Direction::kForward);
+  const TokenRows<PositionsView> rows(spec_, frequencies_, positions,
+                                      gain_of(spec_, frequencies_, Direction::kForward));
   for (std::int64_t i = 0; i < tokens; ++i)
     rows.fill(i / positions.tokens, i % positions.tokens, 0, spec_.pairs(), cos.data() + i * spec_.pairs(),
               sin.data() + i * spec_.pairs());

@@ -184,16 +184,17 @@ class Tiles {
 template <class View>
 class TokenRows {
  public:
-  TokenRows(const RotarySpec& spec, const Frequencies& frequencies, const View& positions, Direction direction) noexcept
+  TokenRows(const RotarySpec& spec, const Frequencies& frequencies, const View& positions,
+            const cpu::Gain& gain) noexcept
       : spec_(spec),
         frequencies_(frequencies),
         turns_(spec, frequencies, positions),
         kernels_(*cpu::active_target().kernels),
-        gain_(gain_of(spec, frequencies, direction)),
+        gain_(gain),
         one_position_(spec.numerics == Numerics::kExact && spec.axes() == 1),
         axes_(spec.numerics == Numerics::kExact && !spec.axis_of_pair.empty() ? spec.axes() : 0) {}
 
-  bool shared_row() const noexcept { return turns_.shared_row(); }
+  const math::TokenTurns<View>& turns() const noexcept { return turns_; }
 
   /// cos and sin, [pairs] each, of the pairs from `first` on.
   void fill(std::int64_t row, std::int64_t token, std::int64_t first, std::int64_t pairs, float* cos,
@@ -237,11 +238,11 @@ class TilePass {
            const View& positions, Direction direction, std::int64_t threads) noexcept
       : pairs_(spec.pairs()),
         pairs_at_once_(std::min<std::int64_t>(pairs_, kTilePairs)),
-        rows_(spec, frequencies, positions, direction),
+        rows_(spec, frequencies, positions, gain_of(spec, frequencies, direction)),
         turner_(spec, operands, false),
         tiles_(operands.front().in,
                pairs_at_once_ * kTileTokens <= kTilePairs ? kTileTokens : kTilePairs / pairs_at_once_, threads,
-               rows_.shared_row()) {}
+               rows_.turns().shared_row()) {}
 
   std::int64_t items() const noexcept { return tiles_.count(); }
 
@@ -254,7 +255,7 @@ class TilePass {
       Tile filled{-1, -1, 0};
       for (std::int64_t i = first; i < last; ++i) {
         const Tile tile = tiles_[i];
-        if (tile.first_token != filled.first_token || (tile.row != filled.row && !rows_.shared_row()))
+        if (tile.first_token != filled.first_token || (tile.row != filled.row && !rows_.turns().shared_row()))
           for (std::int64_t t = 0; t < tile.tokens; ++t)
             rows_.fill(tile.row, tile.first_token + t, pair, pairs, cos.data() + t * pairs, sin.data() + t * pairs);
         filled = tile;
