@@ -1,5 +1,6 @@
 // ropewalk eval: how far a real model's positions carry on a real text, and which scaling carries further.
 
+#include "cli/bench/machine.hpp"
 #include "cli/eval_results.hpp"
 #include "cli/eval_state.hpp"
 #include "cli/output.hpp"
@@ -163,15 +164,6 @@ void want_files_of_their_own(const EvalArgs& args) {
       refuse(out.option, fmt::format("want a name that no file of a model has, got {}", out.path));
     places.push_back(out);
   }
-}
-
-std::string processor_name() {
-  std::ifstream info("/proc/cpuinfo");
-  for (std::string line; std::getline(info, line);) {
-    const std::size_t colon = line.find(": ");
-    if (line.starts_with("model name") && colon != std::string::npos) return line.substr(colon + 2);
-  }
-  return "unknown";
 }
 
 // The rotation a task asks for: what two tasks share if they turn alike.
@@ -422,7 +414,7 @@ int eval(const EvalArgs& args) {
   results.windows_wanted = plan.windows;
   results.dtype = args.dtype;
   results.threads = model.options().threads;
-  results.processor = processor_name();
+  results.processor = bench::processor_name();
   results.date = fmt::format("{:%Y-%m-%d %H:%M %z}", fmt::localtime(std::time(nullptr)));
   results.lengths = plan.lengths;
 

@@ -63,10 +63,14 @@ std::string Machine::slug() const {
   return out.empty() ? "unknown" : out.substr(0, 60);
 }
 
+std::string processor_name() {
+  const std::string name = value_in("/proc/cpuinfo", "model name");
+  return name.empty() ? "unknown" : name;
+}
+
 Machine this_machine() {
   Machine machine;
-  machine.processor = value_in("/proc/cpuinfo", "model name");
-  if (machine.processor.empty()) machine.processor = "unknown";
+  machine.processor = processor_name();
   machine.cores = omp_get_num_procs();
   machine.caches = caches();
   machine.memory_bytes = std::atoll(value_in("/proc/meminfo", "MemTotal").c_str()) * 1024;

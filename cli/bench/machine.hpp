@@ -13,7 +13,7 @@ struct Cache {
 
 /// What was measured on.
 struct Machine {
-  std::string processor;  ///< as the system calls it
+  std::string processor;  ///< processor_name
   int cores = 1;          ///< that this process may use
   std::vector<Cache> caches;
   std::int64_t memory_bytes = 0;
@@ -26,6 +26,9 @@ struct Machine {
 };
 
 Machine this_machine();
+
+/// As the system calls it; "unknown" where it does not say.
+std::string processor_name();
 
 /// Processes that were running or waiting to, on average over the last minute; below 0 where the system does not say.
 double load_average();
