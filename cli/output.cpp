@@ -73,13 +73,15 @@ extern "C" void drop_and_die(int signal) {
     for (const Unfinished* one = unfinished.load(); one != nullptr; one = one->next)
       if (one->there && one->is_folder && ::rmdir(one->path.c_str()) == 0) dropped = true;
   }
-  ::raise(signal);  // SA_RESETHAND has put the default back
+  // By hand: SA_RESETHAND puts the default back before Linux blocks the signal, and a second one in between kills.
+  std::signal(signal, SIG_DFL);
+  ::raise(signal);  // waits until this handler has returned
 }
 
-void handle_signals(std::span<const int> signals, void (*handler)(int), int flags) {
+void handle_signals(std::span<const int> signals, void (*handler)(int)) {
   struct sigaction action {};
   action.sa_handler = handler;
-  action.sa_flags = flags;
+  for (const int other : kSignals) ::sigaddset(&action.sa_mask, other);
   for (const int signal : signals) {
     struct sigaction before {};
     ::sigaction(signal, nullptr, &before);
@@ -107,11 +109,11 @@ void not_written_whole(const std::string& name, int reason) {
 
 std::atomic<bool> interrupted{false};
 
-void drop_temporaries_on_signals() { handle_signals(kSignals, drop_and_die, static_cast<int>(SA_RESETHAND)); }
+void drop_temporaries_on_signals() { handle_signals(kSignals, drop_and_die); }
 
 void note_signals() {
   constexpr int kOrderly[] = {SIGHUP, SIGINT, SIGTERM};
-  handle_signals(kOrderly, note, 0);
+  handle_signals(kOrderly, note);
 }
 
 Output Output::to_stdout() { return Output(STDOUT_FILENO, "stdout"); }
