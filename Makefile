@@ -62,8 +62,8 @@ demo: build
 .PHONY: test
 test: system
 	@scripts/setup.sh --python $(if $(CROSS),--cross)
-	@$(AS_OWNER) cmake --preset release >/dev/null
-	@$(AS_OWNER) cmake --build --preset release --parallel $(JOBS)
+	@$(AS_OWNER) cmake --preset release-python >/dev/null
+	@$(AS_OWNER) cmake --build --preset release-python --parallel $(JOBS)
 	@$(if $(CROSS),$(AS_OWNER) cmake --preset aarch64 >/dev/null)
 	@$(if $(CROSS),$(AS_OWNER) cmake --build --preset aarch64 --parallel $(JOBS))
 	@$(AS_OWNER) scripts/test.sh

@@ -14,7 +14,7 @@ repository=$(cd "$(dirname "$0")/.." && pwd)
 requirements=$repository/scripts/requirements-test.txt
 venv=$repository/.venv
 
-needed="g++ cmake ninja-build make pkg-config python3 python3-venv git libdnnl-dev libgtest-dev libgmock-dev
+needed="g++ cmake ninja-build make pkg-config python3 python3-venv python3-dev git libdnnl-dev libgtest-dev libgmock-dev
 libbenchmark-dev nlohmann-json3-dev libcli11-dev libfmt-dev libpcre2-dev libssl-dev libjs-chart.js"
 # Without these all builds and runs: the demo takes the text in lab/, and formatting is not checked.
 cross="g++-aarch64-linux-gnu qemu-user googletest"

@@ -47,6 +47,7 @@ case $(uname -m) in
 esac
 
 echo "== pytest"
+export PYTHONPATH=$PWD/build/python
 .venv/bin/python -m pytest -q -p no:cacheprovider tests 2>&1 | tee "$log"
 [ "${PIPESTATUS[0]}" -eq 0 ] || failed=1
 summary+=("$(tail -n 1 "$log")")

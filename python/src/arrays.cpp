@@ -1,0 +1,314 @@
+#include "arrays.hpp"
+
+#include <nanobind/stl/string.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace ropewalk::python {
+namespace nb = nanobind;
+namespace {
+
+using Code = nb::dlpack::dtype_code;
+
+Element element_of(const nb::dlpack::dtype& dtype) noexcept {
+  if (dtype.lanes != 1) return Element::kOther;
+  switch (static_cast<Code>(dtype.code)) {
+    case Code::Float:
+      return dtype.bits == 32   ? Element::kFloat32
+             : dtype.bits == 16 ? Element::kFloat16
+             : dtype.bits == 64 ? Element::kFloat64
+                                : Element::kOther;
+    case Code::Bfloat: return dtype.bits == 16 ? Element::kBFloat16 : Element::kOther;
+    case Code::Int:
+      return dtype.bits == 64   ? Element::kInt64
+             : dtype.bits == 32 ? Element::kInt32
+             : dtype.bits == 8  ? Element::kInt8
+                                : Element::kOther;
+    case Code::UInt: return dtype.bits == 8 ? Element::kUInt8 : Element::kOther;
+    case Code::Bool: return Element::kBool;
+    default: return Element::kOther;
+  }
+}
+
+std::string kind_of(nb::handle object) { return nb::cast<std::string>(nb::str(nb::type_name(object.type()))); }
+
+bool is_true(nb::handle object, const char* attribute) {
+  const nb::object value = nb::getattr(object, attribute, nb::none());
+  return PyObject_IsTrue(value.ptr()) == 1;
+}
+
+// numpy knows the bfloat16 of ml_dtypes, but its buffers and its DLPack do not.
+bool is_numpy_bfloat16(nb::handle object) {
+  if (!nb::hasattr(object, "dtype") || !nb::hasattr(object, "view")) return false;
+  const nb::object dtype = object.attr("dtype");
+  return nb::hasattr(dtype, "name") && nb::cast<std::string>(nb::str(dtype.attr("name"))) == "bfloat16";
+}
+
+template <class View>
+View view_of(nb::handle object, std::string_view name, bool* was_bfloat16) {
+  // Some DLPack exporters give a tensor away without its history, and gradients would be lost without a word.
+  if (is_true(object, "requires_grad"))
+    refuse(std::string(name),
+           "want a tensor without gradient (detach it, or use ropewalk.torch), got one that requires it");
+  View view;
+  if (nb::try_cast(object, view)) {
+    if (view.device_type() != nb::device::cpu::value)
+      refuse(std::string(name), "want an array in the memory of the CPU, got one on another device",
+             ropewalk::Code::kUnsupported);
+    return view;
+  }
+  PyErr_Clear();
+  if (is_numpy_bfloat16(object)) {
+    *was_bfloat16 = true;
+    if (nb::try_cast(nb::object(object.attr("view")("uint16")), view)) return view;
+    PyErr_Clear();
+  }
+  refuse(std::string(name), "want an array" +
+                                std::string(std::is_same_v<View, nb::ndarray<>> ? " that can be written" : "") +
+                                " (numpy, torch, anything with DLPack), got " + kind_of(object));
+}
+
+}  // namespace
+
+Array Array::to_read(nb::handle object, std::string_view name) {
+  Array array;
+  bool was_bfloat16 = false;
+  array.read_ = view_of<nb::ndarray<nb::ro>>(object, name, &was_bfloat16);
+  array.element_ = was_bfloat16 ? Element::kBFloat16 : element_of(array.read_.dtype());
+  return array;
+}
+
+Array Array::to_write(nb::handle object, std::string_view name) {
+  Array array;
+  bool was_bfloat16 = false;
+  array.written_ = view_of<nb::ndarray<>>(object, name, &was_bfloat16);
+  array.element_ = was_bfloat16 ? Element::kBFloat16 : element_of(array.written_.dtype());
+  return array;
+}
+
+std::int64_t Array::elements() const noexcept {
+  std::int64_t product = 1;
+  for (std::size_t axis = 0; axis < dims(); ++axis) product *= size(axis);
+  return product;
+}
+
+std::string Array::shape() const {
+  std::string out = "[";
+  for (std::size_t axis = 0; axis < dims(); ++axis) out += (axis == 0 ? "" : ", ") + std::to_string(size(axis));
+  return out + "]";
+}
+
+Order order_named(std::string_view name) {
+  if (name == "bshd") return Order::kBshd;
+  if (name == "bhsd") return Order::kBhsd;
+  if (name == "sbhd") return Order::kSbhd;
+  if (name == "thd") return Order::kThd;
+  refuse("layout", "want \"bshd\", \"bhsd\", \"sbhd\" or \"thd\", got \"" + std::string(name) + '"');
+}
+
+HeadsView heads_of(const Array& array, Order order, const std::string& name) {
+  const std::size_t dims = order == Order::kThd ? 3 : 4;
+  if (array.dims() != dims)
+    refuse(name, std::string("want ") +
+                     (order == Order::kThd    ? "[tokens, heads, head_dim]"
+                      : order == Order::kBshd ? "[batch, tokens, heads, head_dim]"
+                      : order == Order::kBhsd ? "[batch, heads, tokens, head_dim]"
+                                              : "[tokens, batch, heads, head_dim]") +
+                     " (layout says so), got " + array.shape());
+  HeadsView view{.data = array.data()};
+  switch (array.element()) {
+    case Element::kFloat32: view.dtype = DType::kFloat32; break;
+    case Element::kBFloat16: view.dtype = DType::kBFloat16; break;
+    case Element::kFloat16: view.dtype = DType::kFloat16; break;
+    default: refuse(name, "want float32, bfloat16 or float16, got another dtype");
+  }
+  const auto take = [&](std::size_t axis, std::int64_t& size, std::int64_t& stride) {
+    size = array.size(axis);
+    stride = array.stride(axis);
+  };
+  switch (order) {
+    case Order::kBshd:
+      take(0, view.batch, view.batch_stride);
+      take(1, view.tokens, view.token_stride);
+      take(2, view.heads, view.head_stride);
+      break;
+    case Order::kBhsd:
+      take(0, view.batch, view.batch_stride);
+      take(1, view.heads, view.head_stride);
+      take(2, view.tokens, view.token_stride);
+      break;
+    case Order::kSbhd:
+      take(0, view.tokens, view.token_stride);
+      take(1, view.batch, view.batch_stride);
+      take(2, view.heads, view.head_stride);
+      break;
+    case Order::kThd:
+      take(0, view.tokens, view.token_stride);
+      take(1, view.heads, view.head_stride);
+      break;
+  }
+  view.head_dim = array.size(dims - 1);
+  if (view.head_dim > 1 && array.stride(dims - 1) != 1)
+    refuse(name, "want the channels of a head side by side (stride 1), got a stride of " +
+                     std::to_string(array.stride(dims - 1)));
+  return view;
+}
+
+namespace {
+
+// Calls use(value) for every element, row after row.
+template <class T, class Use>
+void for_each_element(const Array& array, const Use& use, std::size_t axis = 0, std::int64_t offset = 0) {
+  if (axis == array.dims()) return use(static_cast<const T*>(array.data())[offset]);
+  for (std::int64_t i = 0; i < array.size(axis); ++i)
+    for_each_element<T>(array, use, axis + 1, offset + i * array.stride(axis));
+}
+
+template <class Out>
+bool copy_whole(const Array& array, std::vector<Out>& out) {
+  out.clear();
+  out.reserve(static_cast<std::size_t>(array.elements()));
+  const auto add = [&](auto value) { out.push_back(static_cast<Out>(value)); };
+  switch (array.element()) {
+    case Element::kInt64: for_each_element<std::int64_t>(array, add); return true;
+    case Element::kInt32: for_each_element<std::int32_t>(array, add); return true;
+    case Element::kInt8: for_each_element<std::int8_t>(array, add); return true;
+    case Element::kUInt8:
+    case Element::kBool: for_each_element<std::uint8_t>(array, add); return true;
+    default: return false;
+  }
+}
+
+bool is_number(nb::handle object) { return PyLong_Check(object.ptr()) || PyIndex_Check(object.ptr()); }
+
+// A list or a tuple as an array of numpy.
+nb::object as_array(nb::handle object) {
+  if (nb::isinstance<nb::list>(object) || nb::isinstance<nb::tuple>(object) ||
+      nb::isinstance(object, nb::handle((PyObject*)&PyRange_Type)))
+    return nb::module_::import_("numpy").attr("asarray")(object);
+  return nb::borrow(object);
+}
+
+std::int64_t one_number(nb::handle object, std::string_view name) {
+  const long long value = PyLong_AsLongLong(nb::object(nb::steal(PyNumber_Index(object.ptr()))).ptr());
+  if (value == -1 && PyErr_Occurred() != nullptr) {
+    PyErr_Clear();
+    refuse(std::string(name), "want a whole number of 64 bits, got " + nb::cast<std::string>(nb::str(object)));
+  }
+  return value;
+}
+
+}  // namespace
+
+std::vector<std::int64_t> whole_numbers(nb::handle object, std::string_view name) {
+  std::vector<std::int64_t> numbers;
+  const nb::object held = as_array(object);
+  const Array array = Array::to_read(held, name);
+  if (array.elements() == 0) return numbers;
+  if (!copy_whole(array, numbers)) refuse(std::string(name), "want whole numbers (int64, int32), got another dtype");
+  return numbers;
+}
+
+void Positions::from_ids(nb::handle ids, int axes) {
+  const std::string name = "position_ids";
+  const nb::object object = as_array(ids);
+  held_ = Array::to_read(object, name);
+  const Array& array = *held_;
+  const std::size_t dims = array.dims();
+  if (dims < 1 || dims > 3)
+    refuse(name, "want [tokens], [batch, tokens] or [axes, batch, tokens], got " + array.shape());
+  if (dims == 3 && array.size(0) != axes)
+    refuse(name, "want [" + std::to_string(axes) + ", batch, tokens], got " + array.shape());
+  are_whole_ = array.element() != Element::kFloat32 && array.element() != Element::kFloat64;
+  const auto fill = [&](auto& view) {
+    const bool copied = view.data != nullptr;
+    const std::int64_t tokens = array.size(dims - 1), batch = dims > 1 ? array.size(dims - 2) : 1;
+    view.axes = axes;
+    view.batch = batch;
+    view.tokens = tokens;
+    view.token_stride = copied ? 1 : array.stride(dims - 1);
+    view.batch_stride = dims < 2 || batch == 1 ? 0 : copied ? tokens : array.stride(dims - 2);
+    view.axis_stride = dims < 3 ? 0 : copied ? batch * tokens : array.stride(0);
+  };
+  if (are_whole_) {
+    if (array.element() == Element::kInt64) {
+      fill(whole_);
+      whole_.data = static_cast<const std::int64_t*>(array.data());
+    } else {
+      if (!copy_whole(array, numbers_))
+        refuse(name, "want whole numbers (int64, int32), or float64 or float32 for coordinates, got another dtype");
+      numbers_.reserve(1);
+      whole_.data = numbers_.data();
+      fill(whole_);
+    }
+  } else if (array.element() == Element::kFloat64) {
+    fill(coordinates_);
+    coordinates_.data = static_cast<const double*>(array.data());
+  } else {
+    reals_.reserve(static_cast<std::size_t>(array.elements()) + 1);
+    for_each_element<float>(array, [&](float value) { reals_.push_back(double{value}); });
+    coordinates_.data = reals_.data();
+    fill(coordinates_);
+  }
+}
+
+Positions::Positions(nb::handle position_ids, nb::handle seqlen_offsets, nb::handle cu_seqlens, const HeadsView& x,
+                     int axes) {
+  if (!position_ids.is_none()) {
+    if (!seqlen_offsets.is_none() || !cu_seqlens.is_none())
+      refuse("position_ids", std::string("want one word for where tokens stand, got ") +
+                                 (seqlen_offsets.is_none() ? "cu_seqlens" : "seqlen_offsets") + " beside it");
+    from_ids(position_ids, axes);
+    return;
+  }
+  whole_ = {.data = nullptr, .axes = axes, .batch = 1, .tokens = x.tokens};
+  std::vector<std::int64_t> offsets;
+  if (!seqlen_offsets.is_none()) {
+    if (is_number(seqlen_offsets))
+      offsets = {one_number(seqlen_offsets, "seqlen_offsets")};
+    else
+      offsets = whole_numbers(seqlen_offsets, "seqlen_offsets");
+  }
+  if (!cu_seqlens.is_none()) {
+    if (x.batch != 1)
+      refuse("cu_seqlens", "want packed tokens, one row (layout=\"thd\"), got a batch of " + std::to_string(x.batch));
+    const std::vector<std::int64_t> ends = whole_numbers(cu_seqlens, "cu_seqlens");
+    if (offsets.size() == 1 && ends.size() > 1) offsets.resize(ends.size() - 1, offsets.front());
+    numbers_ = value_or_refuse(positions_from_cu_seqlens(ends, offsets));
+    if (static_cast<std::int64_t>(numbers_.size()) != x.tokens)
+      refuse("cu_seqlens", "want it to end at " + std::to_string(x.tokens) + ", the tokens there are, got " +
+                               std::to_string(numbers_.size()));
+  } else if (offsets.size() <= 1) {
+    numbers_ = value_or_refuse(positions_from_range(offsets.empty() ? 0 : offsets.front(), x.tokens));
+  } else {
+    numbers_ = value_or_refuse(positions_from_offsets(offsets, x.batch, x.tokens));
+    whole_.batch = x.batch;
+    whole_.batch_stride = x.tokens;
+  }
+  numbers_.reserve(1);  // an address even for no token
+  whole_.data = numbers_.data();
+}
+
+namespace {
+
+bool is_of(nb::handle object, const char* package) {
+  const nb::handle type = object.type();
+  if (!nb::hasattr(type, "__module__")) return false;
+  const auto module = nb::cast<std::string>(nb::str(type.attr("__module__")));
+  return module == package || module.rfind(std::string(package) + ".", 0) == 0;
+}
+
+}  // namespace
+
+nb::object empty_like(nb::handle object) {
+  if (is_of(object, "torch")) return nb::module_::import_("torch").attr("empty_like")(object);
+  return nb::module_::import_("numpy").attr("empty")(object.attr("shape"), nb::arg("dtype") = object.attr("dtype"));
+}
+
+nb::object finished(nb::object filled, nb::handle like) {
+  if (is_of(like, "torch") || is_of(like, "numpy") || !nb::hasattr(like, "__array_namespace__")) return filled;
+  return like.attr("__array_namespace__")().attr("asarray")(filled);
+}
+
+}  // namespace ropewalk::python

@@ -1,0 +1,11 @@
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+namespace ropewalk::python {
+
+void bind_config(nanobind::module_& m);
+void bind_positions(nanobind::module_& m);
+void bind_rotary(nanobind::module_& m);
+
+}  // namespace ropewalk::python

@@ -1,0 +1,373 @@
+#include "spec.hpp"
+
+#include <ropewalk/frequencies.hpp>
+
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/string_view.h>
+#include <nanobind/stl/vector.h>
+
+#include <array>
+#include <utility>
+
+namespace ropewalk::python {
+namespace nb = nanobind;
+using namespace nb::literals;
+namespace {
+
+nb::object class_named(const char* name) { return nb::module_::import_("ropewalk.spec").attr(name); }
+bool is_a(nb::handle object, const char* name) { return nb::isinstance(object, class_named(name)); }
+
+// Fields of one dataclass, each a line: the same list reads and writes, so that neither can forget one.
+class Reader {
+ public:
+  Reader(nb::handle object, std::string path) : object_(object), path_(std::move(path)) {}
+
+  template <class T>
+  void operator()(const char* name, T& field) const {
+    read(object_.attr(name), name, field);
+  }
+  template <class E, std::size_t N>
+  void choice(const char* name, E& field, const std::array<std::pair<const char*, E>, N>& words) const {
+    std::string word, known;
+    read(object_.attr(name), name, word);
+    for (const auto& [spelling, value] : words) {
+      if (word == spelling) return void(field = value);
+      known += (known.empty() ? "\"" : ", \"") + std::string(spelling) + '"';
+    }
+    refuse(path_ + name, "want one of " + known + ", got \"" + word + '"');
+  }
+  template <class T, class From>
+  void nested(const char* name, std::optional<T>& field, const From& from) const {
+    const nb::object value = object_.attr(name);
+    if (!value.is_none()) field = from(value, path_ + name + ".");
+  }
+
+ private:
+  template <class T>
+  void read(nb::handle value, const char* name, T& field) const {
+    if constexpr (std::is_same_v<T, std::vector<double>> || std::is_same_v<T, std::vector<int>> ||
+                  std::is_same_v<T, std::vector<std::uint8_t>>) {
+      if (!nb::isinstance<nb::sequence>(value)) wrong(value, name, "want a sequence of numbers");
+      std::size_t i = 0;
+      for (const nb::handle one : value) {
+        typename T::value_type number;
+        if (!nb::try_cast(one, number))
+          wrong(one, (std::string(name) + '[' + std::to_string(i) + ']').c_str(), "want a number");
+        field.push_back(number);
+        ++i;
+      }
+    } else if (!nb::try_cast(value, field)) {
+      wrong(value, name,
+            std::is_same_v<T, std::string> ? "want a word"
+            : std::is_same_v<T, bool>      ? "want True or False"
+            : std::is_integral_v<T>        ? "want a whole number"
+                                           : "want a number");
+    }
+    PyErr_Clear();
+  }
+  [[noreturn]] void wrong(nb::handle value, const std::string& name, const std::string& want) const {
+    PyErr_Clear();
+    refuse(path_ + name, want + ", got " + nb::cast<std::string>(nb::repr(value)));
+  }
+
+  nb::handle object_;
+  std::string path_;
+};
+
+class Writer {
+ public:
+  template <class T>
+  void operator()(const char* name, const T& field) {
+    if constexpr (std::is_same_v<T, std::vector<std::uint8_t>>)
+      fields_[name] = nb::tuple(nb::cast(std::vector<int>(field.begin(), field.end())));
+    else if constexpr (std::is_same_v<T, std::vector<double>> || std::is_same_v<T, std::vector<int>>)
+      fields_[name] = nb::tuple(nb::cast(field));
+    else
+      fields_[name] = nb::cast(field);
+  }
+  template <class E, std::size_t N>
+  void choice(const char* name, const E& field, const std::array<std::pair<const char*, E>, N>& words) {
+    for (const auto& [spelling, value] : words)
+      if (field == value) fields_[name] = nb::str(spelling);
+  }
+  void set(const char* name, nb::object value) { fields_[name] = std::move(value); }
+  nb::object make(const char* type) const { return class_named(type)(**fields_); }
+
+ private:
+  nb::dict fields_;
+};
+
+constexpr std::array<std::pair<const char*, NtkForm>, 3> kNtkForms{
+    {{"base", NtkForm::kBase}, {"fixed", NtkForm::kFixed}, {"mixed", NtkForm::kMixed}}};
+constexpr std::array<std::pair<const char*, DynamicGrowth>, 2> kGrowths{
+    {{"running_length", DynamicGrowth::kRunningLength}, {"full_length", DynamicGrowth::kFullLength}}};
+constexpr std::array<std::pair<const char*, MscaleRule>, 2> kMscaleRules{
+    {{"both", MscaleRule::kBoth}, {"numerator", MscaleRule::kNumerator}}};
+constexpr std::array<std::pair<const char*, RampGuard>, 2> kRampGuards{
+    {{"nudge", RampGuard::kNudge}, {"floor", RampGuard::kFloor}}};
+constexpr std::array<std::pair<const char*, LongRopePolicy>, 3> kPolicies{
+    {{"by_length", LongRopePolicy::kByLength}, {"short", LongRopePolicy::kShort}, {"long", LongRopePolicy::kLong}}};
+constexpr std::array<std::pair<const char*, Numerics>, 2> kNumerics{
+    {{"exact", Numerics::kExact}, {"fp32", Numerics::kFp32}}};
+
+template <class Fields>
+void fields_of(Fields&&, auto& options) requires std::is_same_v<std::remove_cvref_t<decltype(options)>, NoScaling> {}
+template <class Fields>
+void fields_of(Fields&& f,
+               auto& options) requires std::is_same_v<std::remove_cvref_t<decltype(options)>, LinearOptions> {
+  f("factor", options.factor);
+}
+template <class Fields>
+void fields_of(Fields&& f, auto& options) requires std::is_same_v<std::remove_cvref_t<decltype(options)>, NtkOptions> {
+  f("factor", options.factor);
+  f.choice("form", options.form, kNtkForms);
+  f("mixed_b", options.mixed_b);
+}
+template <class Fields>
+void fields_of(Fields&& f,
+               auto& options) requires std::is_same_v<std::remove_cvref_t<decltype(options)>, DynamicNtkOptions> {
+  f("factor", options.factor);
+  f("trained_context", options.trained_context);
+  f.choice("growth", options.growth, kGrowths);
+}
+template <class Fields>
+void fields_of(Fields&& f, auto& options) requires std::is_same_v<std::remove_cvref_t<decltype(options)>, YarnOptions> {
+  f("factor", options.factor);
+  f("trained_context", options.trained_context);
+  f("beta_fast", options.beta_fast);
+  f("beta_slow", options.beta_slow);
+  f("truncate", options.truncate);
+  f("attention_factor", options.attention_factor);
+  f("mscale", options.mscale);
+  f("mscale_all_dim", options.mscale_all_dim);
+  f.choice("mscale_rule", options.mscale_rule, kMscaleRules);
+  f("mscale_coefficient", options.mscale_coefficient);
+  f("extrapolation_factor", options.extrapolation_factor);
+  f.choice("ramp_guard", options.ramp_guard, kRampGuards);
+  f("scale_softmax", options.scale_softmax);
+}
+template <class Fields>
+void fields_of(Fields&& f,
+               auto& options) requires std::is_same_v<std::remove_cvref_t<decltype(options)>, LongRopeOptions> {
+  f("short_factor", options.short_factor);
+  f("long_factor", options.long_factor);
+  f("trained_context", options.trained_context);
+  f("factor", options.factor);
+  f("attention_factor", options.attention_factor);
+  f("short_mscale", options.short_mscale);
+  f("long_mscale", options.long_mscale);
+  f.choice("policy", options.policy, kPolicies);
+}
+template <class Fields>
+void fields_of(Fields&& f,
+               auto& options) requires std::is_same_v<std::remove_cvref_t<decltype(options)>, Llama3Options> {
+  f("factor", options.factor);
+  f("low_freq_factor", options.low_freq_factor);
+  f("high_freq_factor", options.high_freq_factor);
+  f("trained_context", options.trained_context);
+}
+template <class Fields>
+void fields_of(Fields&& f,
+               auto& options) requires std::is_same_v<std::remove_cvref_t<decltype(options)>, ProportionalOptions> {
+  f("fraction", options.fraction);
+  f("factor", options.factor);
+}
+template <class Fields>
+void fields_of(Fields&& f,
+               auto& options) requires std::is_same_v<std::remove_cvref_t<decltype(options)>, DivisorOptions> {
+  f("divisors", options.divisors);
+  f("factor", options.factor);
+  f("attention_factor", options.attention_factor);
+}
+template <class Fields>
+void fields_of(Fields&& f,
+               auto& value) requires std::is_same_v<std::remove_cvref_t<decltype(value)>, QueryTemperature> {
+  f("beta", value.beta);
+  f("context", value.context);
+  f("offset", value.offset);
+}
+template <class Fields>
+void fields_of(Fields&& f,
+               auto& value) requires std::is_same_v<std::remove_cvref_t<decltype(value)>, GivenFrequencies> {
+  f("heads", value.heads);
+  f("axes", value.axes);
+  f("inv_freq", value.inv_freq);
+}
+template <class Fields>
+void fields_of(Fields&& f, auto& value) requires std::is_same_v<std::remove_cvref_t<decltype(value)>, SecondAngle> {
+  f("rung_of_pair", value.rung_of_pair);
+  f("axis_of_pair", value.axis_of_pair);
+}
+template <class Fields>
+void fields_of(Fields&& f, auto& value) requires std::is_same_v<std::remove_cvref_t<decltype(value)>, XPos> {
+  f("scale_base", value.scale_base);
+  f("gamma", value.gamma);
+  f("centre_above", value.centre_above);
+}
+template <class Fields>
+void fields_of(Fields&& f, auto& value) requires std::is_same_v<std::remove_cvref_t<decltype(value)>, FourierMix> {
+  f("heads", value.heads);
+  f("tones", value.tones);
+  f("outputs", value.outputs);
+  f("cos_mix", value.cos_mix);
+  f("sin_mix", value.sin_mix);
+}
+
+template <class T>
+constexpr const char* kClassOf = nullptr;
+template <>
+constexpr const char* kClassOf<NoScaling> = "NoScaling";
+template <>
+constexpr const char* kClassOf<LinearOptions> = "LinearScaling";
+template <>
+constexpr const char* kClassOf<NtkOptions> = "NtkScaling";
+template <>
+constexpr const char* kClassOf<DynamicNtkOptions> = "DynamicNtkScaling";
+template <>
+constexpr const char* kClassOf<YarnOptions> = "YarnScaling";
+template <>
+constexpr const char* kClassOf<LongRopeOptions> = "LongRopeScaling";
+template <>
+constexpr const char* kClassOf<Llama3Options> = "Llama3Scaling";
+template <>
+constexpr const char* kClassOf<ProportionalOptions> = "ProportionalScaling";
+template <>
+constexpr const char* kClassOf<DivisorOptions> = "DivisorScaling";
+template <>
+constexpr const char* kClassOf<QueryTemperature> = "QueryTemperature";
+template <>
+constexpr const char* kClassOf<GivenFrequencies> = "GivenFrequencies";
+template <>
+constexpr const char* kClassOf<SecondAngle> = "SecondAngle";
+template <>
+constexpr const char* kClassOf<XPos> = "XPos";
+template <>
+constexpr const char* kClassOf<FourierMix> = "FourierMix";
+
+template <class T>
+nb::object data_to_python(const T& value) {
+  Writer writer;
+  fields_of(writer, value);
+  return writer.make(kClassOf<T>);
+}
+template <class T>
+nb::object data_to_python(const std::optional<T>& value) {
+  return value ? data_to_python(*value) : nb::none();
+}
+
+template <class T>
+T data_from(nb::handle object, const std::string& path) {
+  if (!is_a(object, kClassOf<T>))
+    refuse(path.substr(0, path.size() - 1),
+           std::string("want a ") + kClassOf<T> + ", got " + nb::cast<std::string>(nb::repr(object)));
+  T value{};
+  const Reader reader(object, path);
+  fields_of(reader, value);
+  return value;
+}
+
+// The plain fields of a spec; layouts, scaling and nested ones are said apart.
+template <class Fields>
+void plain_fields(Fields&& f, auto& spec) {
+  f("head_dim", spec.head_dim);
+  f("theta", spec.theta);
+  f("rotary_dim", spec.rotary_dim);
+  f("rotary_offset", spec.rotary_offset);
+  f.choice("numerics", spec.numerics, kNumerics);
+  f("frequency_dim", spec.frequency_dim);
+  f("rung_of_pair", spec.rung_of_pair);
+  f("axis_of_pair", spec.axis_of_pair);
+  f("frequency_multipliers", spec.frequency_multipliers);
+  f("clockwise", spec.clockwise);
+  f("position_scale", spec.position_scale);
+  f("pair_blocks", spec.pair_blocks);
+  f("softmax_scale_multiplier", spec.softmax_scale_multiplier);
+}
+
+PairLayout layout_of(bool interleaved) noexcept { return interleaved ? PairLayout::kInterleaved : PairLayout::kHalf; }
+
+template <std::size_t I = 0>
+Scaling scaling_from_alternatives(nb::handle object, const std::string& path) {
+  if constexpr (I < std::variant_size_v<Scaling>) {
+    using Options = std::variant_alternative_t<I, Scaling>;
+    if (is_a(object, kClassOf<Options>)) return data_from<Options>(object, path + ".");
+    return scaling_from_alternatives<I + 1>(object, path);
+  } else {
+    refuse(path, "want one of the scaling classes of ropewalk (YarnScaling, ...), got " +
+                     nb::cast<std::string>(nb::repr(object)));
+  }
+}
+
+}  // namespace
+
+Scaling scaling_from(nb::handle scaling, const std::string& path) { return scaling_from_alternatives(scaling, path); }
+
+nb::object scaling_to_python(const Scaling& scaling) {
+  return std::visit([](const auto& options) { return data_to_python(options); }, scaling);
+}
+
+nb::object to_python(const QueryTemperature& temperature) { return data_to_python(temperature); }
+
+Numerics numerics_named(const std::string& name) {
+  for (const auto& [spelling, value] : kNumerics)
+    if (name == spelling) return value;
+  refuse("numerics", "want \"exact\" or \"fp32\", got \"" + name + '"');
+}
+
+RotarySpec spec_from(nb::handle object) {
+  if (!is_a(object, "RotarySpec")) refuse("spec", "want a RotarySpec, got " + nb::cast<std::string>(nb::repr(object)));
+  RotarySpec spec;
+  const Reader reader(object, "");
+  plain_fields(reader, spec);
+  bool interleaved = false;
+  reader("interleaved", interleaved);
+  spec.layout = layout_of(interleaved);
+  std::optional<bool> output;
+  reader("output_interleaved", output);
+  if (output) spec.output_layout = layout_of(*output);
+  spec.scaling = scaling_from(object.attr("scaling"));
+  reader.nested("given", spec.given, data_from<GivenFrequencies>);
+  reader.nested("second", spec.second, data_from<SecondAngle>);
+  reader.nested("xpos", spec.xpos, data_from<XPos>);
+  reader.nested("fourier", spec.fourier, data_from<FourierMix>);
+  reader.nested("query_temperature", spec.query_temperature, data_from<QueryTemperature>);
+  return spec;
+}
+
+nb::object spec_to_python(const RotarySpec& spec) {
+  Writer writer;
+  plain_fields(writer, spec);
+  writer.set("interleaved", nb::bool_(spec.layout == PairLayout::kInterleaved));
+  if (spec.output_layout != PairLayout::kUnset)
+    writer.set("output_interleaved", nb::bool_(spec.output_layout == PairLayout::kInterleaved));
+  writer.set("scaling", scaling_to_python(spec.scaling));
+  writer.set("given", data_to_python(spec.given));
+  writer.set("second", data_to_python(spec.second));
+  writer.set("xpos", data_to_python(spec.xpos));
+  writer.set("fourier", data_to_python(spec.fourier));
+  writer.set("query_temperature", data_to_python(spec.query_temperature));
+  return writer.make("RotarySpec");
+}
+
+void bind_spec(nb::module_& m) {
+  m.def(
+      "fingerprint",
+      [](nb::handle spec, std::int64_t running_length) {
+        return value_or_refuse(fingerprint(spec_from(spec), running_length));
+      },
+      "spec"_a, "running_length"_a = 0,
+      "16 hexadecimal digits of a hash of what a spec does: two spellings of one encoding have one fingerprint.");
+  m.def(
+      "describe", [](nb::handle spec) { return to_string(spec_from(spec)); }, "spec"_a,
+      "One line with every field that differs from its default, in the words of config.json.");
+  m.def(
+      "make_scaling",
+      [](const std::string& name, double factor, std::int64_t trained_context) {
+        return scaling_to_python(value_or_refuse(make_scaling(name, factor, trained_context)));
+      },
+      "name"_a, "factor"_a, "trained_context"_a,
+      "A method by its name (none, linear, ntk, dynamic, yarn), everything else at its default.");
+}
+
+}  // namespace ropewalk::python
