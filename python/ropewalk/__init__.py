@@ -16,17 +16,47 @@ from ropewalk._core import (
     Provenance,
     __version__,
     active_target_name,
+    append_,
+    channel_order,
+    coordinates_from_audio_windows,
+    coordinates_from_grid,
     describe,
+    dual_chunk_key_positions,
+    dual_chunk_query_positions,
     fingerprint,
+    grid_families,
+    grid_options,
     known_families,
     make_scaling,
+    mrope_families,
+    permute_rows,
     positions_for_rank,
+    positions_from_compressed,
     positions_from_cu_seqlens,
+    positions_from_grids,
     positions_from_mask,
     positions_from_offsets,
+    positions_from_patch_ids,
     positions_from_range,
+    positions_from_rope_deltas,
+    shift_,
+    slots_of_pages,
 )
+from ropewalk.cache import CacheView, HeadNorm
 from ropewalk.checkpoint import explain, read_positions
+from ropewalk.grids import (
+    CoordinateOptions,
+    GridOptions,
+    GridShape,
+    MropeAudio,
+    MropeAudioVideo,
+    MropeCanvas,
+    MropeImage,
+    MropePositions,
+    MropeText,
+    MropeVideo,
+    mrope_positions,
+)
 from ropewalk.rotary import Rotary
 from ropewalk.spec import (
     DivisorScaling,
@@ -47,5 +77,5 @@ from ropewalk.spec import (
     YarnScaling,
 )
 
-__all__ = [name for name in dir() if not name.startswith("_") and name not in ("checkpoint", "rotary", "spec")]
-__all__ += ["__version__"]
+_ROOMS = ("cache", "checkpoint", "grids", "rotary", "spec")
+__all__ = [name for name in dir() if not name.startswith("_") and name not in _ROOMS] + ["__version__"]

@@ -26,6 +26,7 @@ Element element_of(const nb::dlpack::dtype& dtype) noexcept {
              : dtype.bits == 8  ? Element::kInt8
                                 : Element::kOther;
     case Code::UInt: return dtype.bits == 8 ? Element::kUInt8 : Element::kOther;
+    case Code::Float8_E4M3FN: return Element::kFloat8E4M3;
     case Code::Bool: return Element::kBool;
     default: return Element::kOther;
   }

@@ -10,9 +10,11 @@
 #include <nanobind/ndarray.h>
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace ropewalk::python {
@@ -28,6 +30,7 @@ enum class Element : std::uint8_t {
   kUInt8,
   kInt8,
   kBool,
+  kFloat8E4M3,
   kOther
 };
 
@@ -47,6 +50,9 @@ class Array {
   }
   std::int64_t elements() const noexcept;
   Element element() const noexcept { return element_; }
+  std::int64_t element_bytes() const noexcept {
+    return (read_.is_valid() ? read_.dtype().bits : written_.dtype().bits) / 8;
+  }
   /// The views of this library take addresses that may be written; nobody writes to what came in by to_read.
   void* data() const noexcept {
     return read_.is_valid() ? const_cast<void*>(static_cast<const void*>(read_.data())) : written_.data();
@@ -93,6 +99,16 @@ class Positions {
   std::vector<std::int64_t> numbers_;
   std::vector<double> reals_;
 };
+
+/// A new array of numpy that owns its numbers; of one axis if no shape is given.
+template <class T>
+nanobind::object as_numpy(std::vector<T> values, std::vector<std::size_t> shape = {}) {
+  if (shape.empty()) shape = {values.size()};
+  auto held = std::make_unique<std::vector<T>>(std::move(values));
+  T* const data = held->data();
+  nanobind::capsule owner(held.release(), [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
+  return nanobind::cast(nanobind::ndarray<nanobind::numpy, T>(data, shape.size(), shape.data(), owner));
+}
 
 /// A new array of the same kind, shape and dtype, not filled, whose numbers can be written.
 nanobind::object empty_like(nanobind::handle object);

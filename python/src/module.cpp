@@ -19,5 +19,8 @@ NB_MODULE(_core, m) {
   bind_spec(m);
   bind_config(m);
   bind_positions(m);
+  bind_grids(m);
+  bind_layout(m);
   bind_rotary(m);
+  bind_kv_cache(m);
 }

@@ -6,19 +6,10 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
-#include <memory>
-
 namespace ropewalk::python {
 namespace nb = nanobind;
 using namespace nb::literals;
 namespace {
-
-nb::object as_numpy(std::vector<std::int64_t> values, std::initializer_list<std::size_t> shape) {
-  auto held = std::make_unique<std::vector<std::int64_t>>(std::move(values));
-  std::int64_t* const data = held->data();
-  nb::capsule owner(held.release(), [](void* p) noexcept { delete static_cast<std::vector<std::int64_t>*>(p); });
-  return nb::cast(nb::ndarray<nb::numpy, std::int64_t>(data, shape, owner));
-}
 
 ShardScheme scheme_named(const std::string& name) {
   if (name == "contiguous") return ShardScheme::kContiguous;
@@ -51,20 +42,20 @@ void bind_positions(nb::module_& m) {
         std::vector<std::int64_t> offsets;
         if (!seqlen_offsets.is_none()) offsets = whole_numbers(seqlen_offsets, "seqlen_offsets");
         auto values = value_or_refuse(positions_from_cu_seqlens(whole_numbers(cu_seqlens, "cu_seqlens"), offsets));
-        const std::size_t size = values.size();
-        return as_numpy(std::move(values), {size});
+        return as_numpy(std::move(values));
       },
       "cu_seqlens"_a, "seqlen_offsets"_a = nb::none(),
       "int64 [cu_seqlens[-1]]: packed sequences, each counting from 0: [0, 3, 8] gives 0 1 2 0 1 2 3 4.");
   m.def(
       "positions_from_mask",
       [](nb::handle mask, std::int64_t padding) {
-        const Array array = Array::to_read(mask, "mask");
+        const nb::object held = nb::module_::import_("numpy").attr("asarray")(mask);
+        const Array array = Array::to_read(held, "mask");
         if (array.dims() != 1 && array.dims() != 2)
           refuse("mask", "want [tokens] or [batch, tokens], got " + array.shape());
         const std::int64_t batch = array.dims() == 2 ? array.size(0) : 1;
         std::vector<std::uint8_t> real;
-        for (const std::int64_t value : whole_numbers(mask, "mask")) real.push_back(value != 0);
+        for (const std::int64_t value : whole_numbers(held, "mask")) real.push_back(value != 0);
         auto values = value_or_refuse(positions_from_mask(real, batch, padding));
         return as_numpy(std::move(values), {static_cast<std::size_t>(batch),
                                             static_cast<std::size_t>(batch > 0 ? array.elements() / batch : 0)});
@@ -76,8 +67,7 @@ void bind_positions(nb::module_& m) {
       "positions_for_rank",
       [](std::int64_t tokens, int ranks, int rank, const std::string& scheme, std::int64_t first) {
         auto values = value_or_refuse(positions_for_rank(tokens, ranks, rank, scheme_named(scheme), first));
-        const std::size_t size = values.size();
-        return as_numpy(std::move(values), {size});
+        return as_numpy(std::move(values));
       },
       "tokens"_a, "ranks"_a, "rank"_a, nb::kw_only(), "scheme"_a = "contiguous", "first"_a = 0,
       "The positions that one rank holds of a sequence: int64 [tokens / ranks]. zigzag: chunk r and chunk 2 ranks - 1 "

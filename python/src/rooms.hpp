@@ -5,6 +5,9 @@
 namespace ropewalk::python {
 
 void bind_config(nanobind::module_& m);
+void bind_grids(nanobind::module_& m);
+void bind_kv_cache(nanobind::module_& m);
+void bind_layout(nanobind::module_& m);
 void bind_positions(nanobind::module_& m);
 void bind_rotary(nanobind::module_& m);
 

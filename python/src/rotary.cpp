@@ -10,7 +10,6 @@
 #include <nanobind/stl/vector.h>
 
 #include <array>
-#include <memory>
 #include <span>
 #include <string_view>
 
@@ -81,15 +80,6 @@ nb::object turn_apart(const Rotary& rotary, nb::handle q, nb::handle k, const Ca
   for (std::size_t i = 0; i < count; ++i) results[i] = finished(std::move(results[i]), objects[i]);
   if (count == 1) return results[0];
   return nb::make_tuple(results[0], results[1]);
-}
-
-// One array of numpy that owns its numbers.
-template <class T>
-nb::object as_numpy(const std::vector<T>& values, std::vector<std::size_t> shape) {
-  auto held = std::make_unique<std::vector<T>>(values);
-  T* const data = held->data();
-  nb::capsule owner(held.release(), [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
-  return nb::cast(nb::ndarray<nb::numpy, T>(data, shape.size(), shape.data(), owner));
 }
 
 constexpr const char* kTurnDoc =
@@ -179,7 +169,7 @@ void bind_rotary(nb::module_& m) {
         refuse_if(self.fill_table(view, cos, sin));
         std::vector<std::size_t> shape = {static_cast<std::size_t>(view.tokens), pairs};
         if (view.batch > 1) shape.insert(shape.begin(), static_cast<std::size_t>(view.batch));
-        return nb::make_tuple(as_numpy(cos, shape), as_numpy(sin, shape));
+        return nb::make_tuple(as_numpy(std::move(cos), shape), as_numpy(std::move(sin), shape));
       },
       "position_ids"_a,
       "The cosines and sines that apply forms at these positions, bit for bit, attention factor included: two float32\n"

@@ -1,115 +1,26 @@
 #include "spec.hpp"
 
+#include "fields.hpp"
+
 #include <ropewalk/frequencies.hpp>
-
-#include <nanobind/stl/optional.h>
-#include <nanobind/stl/string.h>
-#include <nanobind/stl/string_view.h>
-#include <nanobind/stl/vector.h>
-
-#include <array>
-#include <utility>
 
 namespace ropewalk::python {
 namespace nb = nanobind;
 using namespace nb::literals;
 namespace {
 
-nb::object class_named(const char* name) { return nb::module_::import_("ropewalk.spec").attr(name); }
-bool is_a(nb::handle object, const char* name) { return nb::isinstance(object, class_named(name)); }
+nb::object spec_class(const char* name) { return class_named("ropewalk.spec", name); }
+bool is_a(nb::handle object, const char* name) { return nb::isinstance(object, spec_class(name)); }
 
-// Fields of one dataclass, each a line: the same list reads and writes, so that neither can forget one.
-class Reader {
- public:
-  Reader(nb::handle object, std::string path) : object_(object), path_(std::move(path)) {}
-
-  template <class T>
-  void operator()(const char* name, T& field) const {
-    read(object_.attr(name), name, field);
-  }
-  template <class E, std::size_t N>
-  void choice(const char* name, E& field, const std::array<std::pair<const char*, E>, N>& words) const {
-    std::string word, known;
-    read(object_.attr(name), name, word);
-    for (const auto& [spelling, value] : words) {
-      if (word == spelling) return void(field = value);
-      known += (known.empty() ? "\"" : ", \"") + std::string(spelling) + '"';
-    }
-    refuse(path_ + name, "want one of " + known + ", got \"" + word + '"');
-  }
-  template <class T, class From>
-  void nested(const char* name, std::optional<T>& field, const From& from) const {
-    const nb::object value = object_.attr(name);
-    if (!value.is_none()) field = from(value, path_ + name + ".");
-  }
-
- private:
-  template <class T>
-  void read(nb::handle value, const char* name, T& field) const {
-    if constexpr (std::is_same_v<T, std::vector<double>> || std::is_same_v<T, std::vector<int>> ||
-                  std::is_same_v<T, std::vector<std::uint8_t>>) {
-      if (!nb::isinstance<nb::sequence>(value)) wrong(value, name, "want a sequence of numbers");
-      std::size_t i = 0;
-      for (const nb::handle one : value) {
-        typename T::value_type number;
-        if (!nb::try_cast(one, number))
-          wrong(one, (std::string(name) + '[' + std::to_string(i) + ']').c_str(), "want a number");
-        field.push_back(number);
-        ++i;
-      }
-    } else if (!nb::try_cast(value, field)) {
-      wrong(value, name,
-            std::is_same_v<T, std::string> ? "want a word"
-            : std::is_same_v<T, bool>      ? "want True or False"
-            : std::is_integral_v<T>        ? "want a whole number"
-                                           : "want a number");
-    }
-    PyErr_Clear();
-  }
-  [[noreturn]] void wrong(nb::handle value, const std::string& name, const std::string& want) const {
-    PyErr_Clear();
-    refuse(path_ + name, want + ", got " + nb::cast<std::string>(nb::repr(value)));
-  }
-
-  nb::handle object_;
-  std::string path_;
-};
-
-class Writer {
- public:
-  template <class T>
-  void operator()(const char* name, const T& field) {
-    if constexpr (std::is_same_v<T, std::vector<std::uint8_t>>)
-      fields_[name] = nb::tuple(nb::cast(std::vector<int>(field.begin(), field.end())));
-    else if constexpr (std::is_same_v<T, std::vector<double>> || std::is_same_v<T, std::vector<int>>)
-      fields_[name] = nb::tuple(nb::cast(field));
-    else
-      fields_[name] = nb::cast(field);
-  }
-  template <class E, std::size_t N>
-  void choice(const char* name, const E& field, const std::array<std::pair<const char*, E>, N>& words) {
-    for (const auto& [spelling, value] : words)
-      if (field == value) fields_[name] = nb::str(spelling);
-  }
-  void set(const char* name, nb::object value) { fields_[name] = std::move(value); }
-  nb::object make(const char* type) const { return class_named(type)(**fields_); }
-
- private:
-  nb::dict fields_;
-};
-
-constexpr std::array<std::pair<const char*, NtkForm>, 3> kNtkForms{
+constexpr Words<NtkForm, 3> kNtkForms{
     {{"base", NtkForm::kBase}, {"fixed", NtkForm::kFixed}, {"mixed", NtkForm::kMixed}}};
-constexpr std::array<std::pair<const char*, DynamicGrowth>, 2> kGrowths{
+constexpr Words<DynamicGrowth, 2> kGrowths{
     {{"running_length", DynamicGrowth::kRunningLength}, {"full_length", DynamicGrowth::kFullLength}}};
-constexpr std::array<std::pair<const char*, MscaleRule>, 2> kMscaleRules{
-    {{"both", MscaleRule::kBoth}, {"numerator", MscaleRule::kNumerator}}};
-constexpr std::array<std::pair<const char*, RampGuard>, 2> kRampGuards{
-    {{"nudge", RampGuard::kNudge}, {"floor", RampGuard::kFloor}}};
-constexpr std::array<std::pair<const char*, LongRopePolicy>, 3> kPolicies{
+constexpr Words<MscaleRule, 2> kMscaleRules{{{"both", MscaleRule::kBoth}, {"numerator", MscaleRule::kNumerator}}};
+constexpr Words<RampGuard, 2> kRampGuards{{{"nudge", RampGuard::kNudge}, {"floor", RampGuard::kFloor}}};
+constexpr Words<LongRopePolicy, 3> kPolicies{
     {{"by_length", LongRopePolicy::kByLength}, {"short", LongRopePolicy::kShort}, {"long", LongRopePolicy::kLong}}};
-constexpr std::array<std::pair<const char*, Numerics>, 2> kNumerics{
-    {{"exact", Numerics::kExact}, {"fp32", Numerics::kFp32}}};
+constexpr Words<Numerics, 2> kNumerics{{{"exact", Numerics::kExact}, {"fp32", Numerics::kFp32}}};
 
 template <class Fields>
 void fields_of(Fields&&, auto& options) requires std::is_same_v<std::remove_cvref_t<decltype(options)>, NoScaling> {}
@@ -247,9 +158,9 @@ constexpr const char* kClassOf<FourierMix> = "FourierMix";
 
 template <class T>
 nb::object data_to_python(const T& value) {
-  Writer writer;
+  FieldWriter writer;
   fields_of(writer, value);
-  return writer.make(kClassOf<T>);
+  return writer.make(spec_class(kClassOf<T>));
 }
 template <class T>
 nb::object data_to_python(const std::optional<T>& value) {
@@ -262,7 +173,7 @@ T data_from(nb::handle object, const std::string& path) {
     refuse(path.substr(0, path.size() - 1),
            std::string("want a ") + kClassOf<T> + ", got " + nb::cast<std::string>(nb::repr(object)));
   T value{};
-  const Reader reader(object, path);
+  const FieldReader reader(object, path);
   fields_of(reader, value);
   return value;
 }
@@ -318,7 +229,7 @@ Numerics numerics_named(const std::string& name) {
 RotarySpec spec_from(nb::handle object) {
   if (!is_a(object, "RotarySpec")) refuse("spec", "want a RotarySpec, got " + nb::cast<std::string>(nb::repr(object)));
   RotarySpec spec;
-  const Reader reader(object, "");
+  const FieldReader reader(object, "");
   plain_fields(reader, spec);
   bool interleaved = false;
   reader("interleaved", interleaved);
@@ -336,7 +247,7 @@ RotarySpec spec_from(nb::handle object) {
 }
 
 nb::object spec_to_python(const RotarySpec& spec) {
-  Writer writer;
+  FieldWriter writer;
   plain_fields(writer, spec);
   writer.set("interleaved", nb::bool_(spec.layout == PairLayout::kInterleaved));
   if (spec.output_layout != PairLayout::kUnset)
@@ -347,7 +258,7 @@ nb::object spec_to_python(const RotarySpec& spec) {
   writer.set("xpos", data_to_python(spec.xpos));
   writer.set("fourier", data_to_python(spec.fourier));
   writer.set("query_temperature", data_to_python(spec.query_temperature));
-  return writer.make("RotarySpec");
+  return writer.make(spec_class("RotarySpec"));
 }
 
 void bind_spec(nb::module_& m) {

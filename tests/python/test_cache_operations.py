@@ -1,0 +1,104 @@
+"""Caches from Python: append, quantise, shift; each against the steps that it takes in one."""
+
+import numpy as np
+import pytest
+import ropewalk
+import torch
+from ropewalk import CacheView, HeadNorm, Rotary, RotarySpec
+
+ROTARY = Rotary(RotarySpec(head_dim=64, theta=10000.0))
+rng = np.random.default_rng(1)
+
+
+def heads(*shape):
+    return rng.standard_normal(shape, np.float32)
+
+
+def normed(x, weight, epsilon=1e-6):
+    return x / np.sqrt((x.astype(np.float64) ** 2).mean(-1, keepdims=True) + epsilon) * weight
+
+
+@pytest.mark.parametrize("order", ["nhd", "hnd"])
+@pytest.mark.parametrize("pages", [0, 3])
+def test_append_is_norm_then_rotation_then_a_copy_into_the_slots(order, pages):
+    q, k, v = heads(1, 5, 4, 64), heads(1, 5, 2, 64), heads(1, 5, 2, 32)
+    weight = rng.uniform(0.5, 2, 64).astype(np.float32)
+    where = [7, 0, 1, -1, 11]
+
+    def cache(width):
+        shape = [pages, 4, 2, width] if pages else [12, 2, width]
+        if order == "hnd":
+            shape[-3], shape[-2] = shape[-2], shape[-3]
+        return np.zeros(shape, np.float32)
+
+    keys, values, queries = cache(64), cache(32), q.copy()
+    ropewalk.append_(ROTARY, k, CacheView(keys, order=order), slots=where, values=v, value_cache=CacheView(values, order=order), queries=queries,
+                     key_norm=HeadNorm(weight=weight), query_norm=HeadNorm(place="after"), seqlen_offsets=100)
+    rows = lambda array: (array.swapaxes(-3, -2) if order == "hnd" else array).reshape(12, 2, -1)
+    wanted = ROTARY.apply(normed(k, weight).astype(np.float32), seqlen_offsets=100)[0]
+    for token, slot in enumerate(where):
+        if slot >= 0:
+            np.testing.assert_allclose(rows(keys)[slot], wanted[token], atol=3e-6)
+            assert (rows(values)[slot] == v[0, token]).all()
+    assert not rows(keys)[[2, 3, 4, 5, 6, 8, 9, 10]].any()
+    np.testing.assert_allclose(queries, normed(ROTARY.apply(q, seqlen_offsets=100), 1), atol=3e-6)
+
+
+@pytest.mark.parametrize("make, atol", [
+    (lambda: CacheView(torch.zeros(8, 2, 64, dtype=torch.bfloat16)), 0.02),
+    (lambda: CacheView(np.zeros((8, 2, 64), np.float16)), 2e-3),
+    (lambda: CacheView(np.zeros((8, 2, 64), np.int8), np.zeros((8, 2), np.float32)), 0.05),
+    (lambda: CacheView(np.zeros((8, 2, 32), np.uint8), np.zeros((8, 2), np.float32), format="int4"), 0.7),
+    (lambda: CacheView(np.zeros((8, 2, 64), np.uint8), np.zeros((8, 2), np.float32), format="float8_e4m3"), 0.3),
+    (lambda: CacheView(torch.zeros(8, 2, 64, dtype=torch.float8_e4m3fn)), 0.3),
+])
+def test_a_shift_moves_stored_keys_in_every_format(make, atol):
+    cache, k = make(), heads(1, 8, 2, 64)
+    ropewalk.append_(ROTARY, k, cache, slots=np.arange(8), seqlen_offsets=1000)
+    ropewalk.shift_(ROTARY, cache, slots=np.arange(4, 8), deltas=-500)
+    stood = np.concatenate([np.arange(1000, 1004), np.arange(504, 508)])
+
+    def read(view):
+        data = view.data
+        if isinstance(data, torch.Tensor):
+            return data.float().numpy()
+        if view.format == "int4":
+            lower, upper = data & 15, data >> 4
+            codes = np.stack([lower, upper], -1).reshape(8, 2, 64).astype(np.int8)
+            data = np.where(codes > 7, codes - 16, codes)
+        elif view.format == "float8_e4m3":
+            data = torch.from_numpy(data).view(torch.float8_e4m3fn).float().numpy()
+        return data.astype(np.float32) * (1 if view.scales is None else view.scales[..., None])
+
+    np.testing.assert_allclose(read(cache), ROTARY.apply(k, position_ids=stood)[0], atol=atol)
+
+
+def test_slots_of_pages():
+    assert ropewalk.slots_of_pages([5, 2], 4, 2, 4).tolist() == [22, 23, 8, 9]
+
+
+K = heads(1, 2, 2, 64)
+CACHE = np.zeros((8, 2, 64), np.float32)
+
+
+@pytest.mark.parametrize("call, words", [
+    (lambda: ropewalk.append_(ROTARY, K, CACHE, slots=[0, 1]), "key_cache: want a CacheView"),
+    (lambda: ropewalk.append_(ROTARY, K, CacheView(CACHE), slots=[0, 8]), r"slots\[1\]"),
+    (lambda: ropewalk.append_(ROTARY, K, CacheView(CACHE), slots=[0]), "slots"),
+    (lambda: ropewalk.append_(ROTARY, K, CacheView(CACHE[:, :1]), slots=[0, 1]), "key_cache.heads"),
+    (lambda: ropewalk.append_(ROTARY, K, CacheView(CACHE.astype(np.int8)), slots=[0, 1]), "key_cache.scales"),
+    (lambda: ropewalk.append_(ROTARY, K, CacheView(CACHE.astype(np.uint8)), slots=[0, 1]), "key_cache.format"),
+    (lambda: ropewalk.append_(ROTARY, K, CacheView(CACHE, format="int8"), slots=[0, 1]), "key_cache.format: want the one of its dtype"),
+    (lambda: ropewalk.append_(ROTARY, K, CacheView(CACHE.astype(np.int8), np.zeros((8, 1), np.float32)), slots=[0, 1]), "key_cache.scales: want float32"),
+    (lambda: ropewalk.append_(ROTARY, K, CacheView(CACHE, order="dnh"), slots=[0, 1]), "key_cache.order"),
+    (lambda: ropewalk.append_(ROTARY, K, CacheView(CACHE), slots=[0, 1], values=K), "value_cache: want values and value_cache together"),
+    (lambda: ropewalk.append_(ROTARY, K, CacheView(CACHE), slots=[0, 1], key_norm=HeadNorm(weight=np.ones(3, np.float32))), r"key_norm.weight: want \[64\]"),
+    (lambda: ropewalk.append_(ROTARY, K, CacheView(CACHE), slots=[0, 1], key_norm=HeadNorm(place="within")), "key_norm.place"),
+    (lambda: ropewalk.append_(ROTARY, K, CacheView(CACHE), slots=[0, 1], query_norm=HeadNorm()), "query_norm: want it with queries"),
+    (lambda: ropewalk.append_(ROTARY, K, CacheView(np.broadcast_to(CACHE[:1], (8, 2, 64))), slots=[0, 1]), "key_cache.data: want an array that can be written"),
+    (lambda: ropewalk.shift_(ROTARY, CacheView(CACHE), slots=[9], deltas=1), r"slots\[0\]"),
+    (lambda: ropewalk.shift_(ROTARY, CacheView(CACHE), slots=[0, 1], deltas=[1]), "tokens"),
+])
+def test_what_is_wrong_is_refused_by_name(call, words):
+    with pytest.raises(ropewalk.Error, match=words):
+        call()
