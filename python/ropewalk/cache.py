@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, Optional
 
+from ropewalk import _core
+
 CacheFormat = Literal["float32", "bfloat16", "float16", "float8_e4m3", "int8", "int4"]
 
 
@@ -42,3 +44,61 @@ class HeadNorm:
     epsilon: float = 1e-6
     weight: Any = None
     weight_plus_one: bool = False
+
+
+def append_(
+    rotary: _core.Rotary,
+    keys: Any,
+    key_cache: CacheView,
+    *,
+    slots: Any,
+    values: Any = None,
+    value_cache: Optional[CacheView] = None,
+    queries: Any = None,
+    key_norm: Optional[HeadNorm] = None,
+    query_norm: Optional[HeadNorm] = None,
+    position_ids: Any = None,
+    seqlen_offsets: Any = None,
+    cu_seqlens: Any = None,
+    layout: str = "bshd",
+    threads: int = 0,
+) -> None:
+    """Norms, turns and stores new tokens in one pass: keys go to key_cache, values to value_cache, queries are normed and turned in
+    place.
+
+    keys, values, queries: as Rotary.apply takes them, of as many tokens.
+    slots: [batch * tokens], the tokens of row 0 first, apart from each other; below 0: not stored.
+    position_ids, seqlen_offsets, cu_seqlens, layout, threads: as Rotary.apply.
+
+    >>> import numpy as np, ropewalk
+    >>> rotary = ropewalk.Rotary(ropewalk.RotarySpec(head_dim=4, theta=10000.0))
+    >>> cache = CacheView(np.zeros((16, 2, 4), np.int8), scales=np.zeros((16, 2), np.float32))  # 16 slots, 2 heads, int8
+    >>> append_(rotary, np.ones((1, 3, 2, 4), np.float32), cache, slots=[0, 1, 2])
+    >>> cache.data[0, 0].tolist(), cache.data[3, 0].tolist()
+    ([127, 127, 127, 127], [0, 0, 0, 0])
+    """
+    _core.append_to_cache(
+        rotary,
+        keys,
+        key_cache,
+        slots=slots,
+        values=values,
+        value_cache=value_cache,
+        queries=queries,
+        key_norm=key_norm,
+        query_norm=query_norm,
+        position_ids=position_ids,
+        seqlen_offsets=seqlen_offsets,
+        cu_seqlens=cu_seqlens,
+        layout=layout,
+        threads=threads,
+    )
+
+
+def shift_(rotary: _core.Rotary, key_cache: CacheView, *, slots: Any, deltas: Any, threads: int = 0) -> None:
+    """Moves cached keys in place: the key in slots[t], which stands at p, stands at p + deltas[t] afterwards.
+
+    deltas: a number, [slots], or [axes, 1, slots]. Slots below 0 are left alone. Quantised rows are read, turned and rounded anew with
+    a scale of their own.
+    """
+    _core.shift_cache(rotary, key_cache, slots=slots, deltas=deltas, threads=threads)

@@ -220,7 +220,10 @@ void bind_grids(nb::module_& m) {
         if (rule.fractional_time) return answer(value_or_refuse(mrope_coordinates(list, rule, start)));
         return answer(value_or_refuse(mrope_positions(list, rule, start)));
       },
-      "segments"_a, "family"_a, "cached_tokens"_a, "rope_delta"_a, "images"_a);
+      "segments"_a, "family"_a, "cached_tokens"_a, "rope_delta"_a, "images"_a,
+      nb::sig(
+          "def mrope_positions(segments: object, family: str, cached_tokens: int, rope_delta: float, images: int) -> "
+          "tuple[typing.Any, typing.Any, int]"));
   m.def(
       "positions_from_rope_deltas",
       [](nb::handle cached_tokens, nb::handle rope_deltas, std::int64_t tokens) {

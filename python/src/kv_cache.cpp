@@ -136,7 +136,7 @@ void bind_kv_cache(nb::module_& m) {
       "int64 [tokens]: the slots of tokens [first, first + tokens) of one sequence, whose token t lies in page\n"
       "block_table[t // page_tokens].");
   m.def(
-      "append_",
+      "append_to_cache",
       [](const Rotary& rotary, nb::handle keys, nb::handle key_cache, nb::handle slots, nb::handle values,
          nb::handle value_cache, nb::handle queries, nb::handle key_norm, nb::handle query_norm,
          nb::handle position_ids, nb::handle seqlen_offsets, nb::handle cu_seqlens, const char* layout, int threads) {
@@ -178,16 +178,9 @@ void bind_kv_cache(nb::module_& m) {
       "rotary"_a, "keys"_a, "key_cache"_a, nb::kw_only(), "slots"_a, "values"_a = nb::none(),
       "value_cache"_a = nb::none(), "queries"_a = nb::none(), "key_norm"_a = nb::none(), "query_norm"_a = nb::none(),
       "position_ids"_a = nb::none(), "seqlen_offsets"_a = nb::none(), "cu_seqlens"_a = nb::none(), "layout"_a = "bshd",
-      "threads"_a = 0,
-      "Norms, turns and stores new tokens in one pass: keys go to key_cache, values to value_cache, queries are normed "
-      "and\n"
-      "turned in place.\n\n"
-      "keys, values, queries: as Rotary.apply takes them, of as many tokens.\n"
-      "key_cache, value_cache: CacheView. key_norm, query_norm: HeadNorm or None.\n"
-      "slots: [batch * tokens], the tokens of row 0 first, apart from each other; below 0: not stored.\n"
-      "position_ids, seqlen_offsets, cu_seqlens, layout, threads: as Rotary.apply.");
+      "threads"_a = 0);
   m.def(
-      "shift_",
+      "shift_cache",
       [](const Rotary& rotary, nb::handle key_cache, nb::handle slots, nb::handle deltas, int threads) {
         if (threads < 0) refuse("threads", "want a number >= 0, got " + std::to_string(threads));
         const HeldCache rows = cache_from(key_cache, "key_cache");
@@ -203,11 +196,7 @@ void bind_kv_cache(nb::module_& m) {
         const nb::gil_scoped_release others_may_run;
         shift(rotary, rows.view, numbers, positions.whole(), {.threads = threads});
       },
-      "rotary"_a, "key_cache"_a, nb::kw_only(), "slots"_a, "deltas"_a, "threads"_a = 0,
-      "Moves cached keys in place: the key in slots[t], which stands at p, stands at p + deltas[t] afterwards.\n\n"
-      "deltas: a number, [slots], or [axes, 1, slots]. Slots below 0 are left alone. Quantised rows are read, turned "
-      "and\n"
-      "rounded anew with a scale of their own.");
+      "rotary"_a, "key_cache"_a, nb::kw_only(), "slots"_a, "deltas"_a, "threads"_a = 0);
 }
 
 }  // namespace ropewalk::python

@@ -171,7 +171,7 @@ void bind_rotary(nb::module_& m) {
         if (view.batch > 1) shape.insert(shape.begin(), static_cast<std::size_t>(view.batch));
         return nb::make_tuple(as_numpy(std::move(cos), shape), as_numpy(std::move(sin), shape));
       },
-      "position_ids"_a,
+      "position_ids"_a, nb::sig("def cos_sin(self, position_ids: object) -> tuple[typing.Any, typing.Any]"),
       "The cosines and sines that apply forms at these positions, bit for bit, attention factor included: two float32\n"
       "arrays [tokens, pairs] ([batch, tokens, pairs] for more than one row).");
 }

@@ -1,6 +1,5 @@
 """Position builders and weight orders from Python: the drawn examples of the headers, and what is refused."""
 
-import doctest
 from dataclasses import replace
 
 import numpy as np
@@ -34,7 +33,6 @@ def test_grids():
 
 
 def test_pictures_among_text():
-    assert doctest.testmod(ropewalk.grids).failed == 0
     for family in ropewalk.mrope_families():
         if family == "minicpmv4_7":
             continue
