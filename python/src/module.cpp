@@ -23,4 +23,5 @@ NB_MODULE(_core, m) {
   bind_layout(m);
   bind_rotary(m);
   bind_kv_cache(m);
+  bind_jax(m);
 }

@@ -6,6 +6,7 @@ namespace ropewalk::python {
 
 void bind_config(nanobind::module_& m);
 void bind_grids(nanobind::module_& m);
+void bind_jax(nanobind::module_& m);
 void bind_kv_cache(nanobind::module_& m);
 void bind_layout(nanobind::module_& m);
 void bind_positions(nanobind::module_& m);

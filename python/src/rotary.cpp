@@ -105,7 +105,9 @@ void bind_rotary(nb::module_& m) {
       },
       "spec"_a, "running_length"_a = 0,
       "running_length: tokens the sequence reaches, for scalings that depend on it; 0: the trained ones.");
-  rotary.def_prop_ro("spec", [](const Rotary& self) { return spec_to_python(self.spec()); });
+  rotary.def_prop_ro(
+      "spec", [](const Rotary& self) { return spec_to_python(self.spec()); },
+      nb::sig("def spec(self) -> ropewalk.spec.RotarySpec"));
   rotary.def_prop_ro(
       "inv_freq",
       [](const Rotary& self) {

@@ -26,7 +26,7 @@ RULES = {
     "src/config": lambda name: public(name) or name == "math/text.hpp" or name.startswith("config/") or name.startswith("nlohmann/") or bool(POSIX.match(name)),
     "cli": lambda name: not name.startswith(("math/", "cpu/", "config/")),
     "runner": lambda name: not name.startswith(("math/", "cpu/", "config/")),
-    "python/src": lambda name: public(name) or name.startswith("nanobind/"),
+    "python/src": lambda name: public(name) or name.startswith(("nanobind/", "xla/ffi/")),
     "tests/oracle": lambda name: name == "quadmath.h",
 }
 
