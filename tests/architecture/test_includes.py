@@ -11,6 +11,8 @@ STANDARD = re.compile(r"^[a-z_0-9]+$")  # <vector>, <cstdint>: no slash, no dot
 INTRINSICS = {"immintrin.h", "arm_neon.h", "omp.h"}
 POSIX = re.compile(r"^(sys/\w+|fcntl|unistd|signal|errno)\.h$")
 
+C_HEADERS = {"stddef.h", "stdint.h"}  # of the header for C
+
 KERNEL_HEADERS = {f"ropewalk/{name}.hpp" for name in ("tensor", "dtype", "layout", "phase")}
 
 
@@ -20,10 +22,11 @@ def public(name: str) -> bool:
 
 # room -> what it may include beside the standard library and its own folder
 RULES = {
-    "include/ropewalk": public,
+    "include/ropewalk": lambda name: public(name) or name in C_HEADERS,
     "src/math": lambda name: public(name) or name.startswith("math/"),
     "src/cpu": lambda name: name in KERNEL_HEADERS or name.startswith("cpu/") or name in INTRINSICS,
     "src/config": lambda name: public(name) or name == "math/text.hpp" or name.startswith("config/") or name.startswith("nlohmann/") or bool(POSIX.match(name)),
+    "src/capi": lambda name: public(name) or name.startswith("capi/"),
     "cli": lambda name: not name.startswith(("math/", "cpu/", "config/")),
     "runner": lambda name: not name.startswith(("math/", "cpu/", "config/")),
     "python/src": lambda name: public(name) or name.startswith(("nanobind/", "xla/ffi/")),
@@ -66,6 +69,19 @@ def test_only_the_operators_see_both_mathematics_and_kernels():
     assert sorted(both) == ["src/kv_cache_pass.hpp", "src/rotary.cpp", "src/rotary_tiles.hpp", "src/rotary_whole_heads.hpp"]
 
 
+def test_the_header_for_c_includes_nothing_of_cpp():
+    names = [name for _, name in INCLUDE.findall((ROOT / "include/ropewalk/ropewalk.h").read_text())]
+    assert set(names) == C_HEADERS
+
+
+def test_only_the_header_for_c_and_its_room_use_c_headers():
+    """The C++ headers stay free of the C interface: who includes them gets no rw_ names."""
+    for path in sources("include/ropewalk"):
+        names = {name for _, name in INCLUDE.findall(path.read_text())}
+        if path.suffix == ".hpp":
+            assert not names & (C_HEADERS | {"ropewalk/ropewalk.h"}), path
+
+
 def test_no_preprocessor_conditions_outside_the_targets():
     """An #ifdef belongs to vec/ and targets/: everywhere else absence is a file (docs/architecture.md)."""
     for room in ("include", "src", "runner", "cli"):
@@ -73,4 +89,6 @@ def test_no_preprocessor_conditions_outside_the_targets():
             if {"vec", "targets"} & set(path.parts):
                 continue
             found = re.findall(r"^\s*#\s*(?:if|ifdef|ifndef)\b.*$", path.read_text(), re.MULTILINE)
+            if path.name == "ropewalk.h":  # read by two languages
+                found = [line for line in found if line.strip() != "#ifdef __cplusplus"]
             assert not found, f"{path.relative_to(ROOT)}: {found[0].strip()}"
