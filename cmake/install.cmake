@@ -8,10 +8,26 @@ install(DIRECTORY tests/golden/ DESTINATION ${CMAKE_INSTALL_DATADIR}/ropewalk/go
 # The opponents of `ropewalk bench`.
 install(FILES bench/opponents.py DESTINATION ${CMAKE_INSTALL_DATADIR}/ropewalk/bench)
 install(EXPORT ropewalk-targets NAMESPACE ropewalk:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/ropewalk)
+# What a program of C links beside the library: the runtimes that a C++ compiler would have brought. A shared library names
+# them itself.
+set(ROPEWALK_CXX_RUNTIME ${CMAKE_CXX_IMPLICIT_LINK_LIBRARIES})
+list(FILTER ROPEWALK_CXX_RUNTIME INCLUDE REGEX "^(stdc\\+\\+|c\\+\\+|m)$")
+list(REMOVE_DUPLICATES ROPEWALK_CXX_RUNTIME)
+list(TRANSFORM ROPEWALK_CXX_RUNTIME PREPEND " -l" OUTPUT_VARIABLE runtimes)
+list(TRANSFORM OpenMP_CXX_LIB_NAMES PREPEND " -l" OUTPUT_VARIABLE threads)
+string(REPLACE ";" "" runtimes "${threads}${runtimes}")
+list(JOIN ROPEWALK_CXX_RUNTIME " " ROPEWALK_CXX_RUNTIME)
+get_target_property(type ropewalk TYPE)
+if(type STREQUAL "SHARED_LIBRARY")
+  set(ROPEWALK_C_LIBS_PRIVATE "${runtimes}")
+else()
+  set(ROPEWALK_C_LIBS "${runtimes}")
+endif()
 configure_package_config_file(cmake/ropewalk-config.cmake.in ropewalk-config.cmake
                               INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/ropewalk)
 write_basic_package_version_file(ropewalk-config-version.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/ropewalk-config.cmake ${CMAKE_CURRENT_BINARY_DIR}/ropewalk-config-version.cmake
         DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/ropewalk)
 configure_file(cmake/ropewalk.pc.in ropewalk.pc @ONLY)
-install(FILES ${CMAKE_CURRENT_BINARY_DIR}/ropewalk.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+configure_file(cmake/ropewalk-c.pc.in ropewalk-c.pc @ONLY)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/ropewalk.pc ${CMAKE_CURRENT_BINARY_DIR}/ropewalk-c.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
