@@ -77,7 +77,7 @@ bench: system
 
 .PHONY: format
 format: system
-	@git ls-files '*.cpp' '*.hpp' | xargs clang-format-14 -i
+	@git ls-files '*.cpp' '*.hpp' '*.c' '*.h' | xargs clang-format-14 -i
 
 .PHONY: clean
 clean:

@@ -879,7 +879,8 @@ rw_status rw_checkpoint_from_path(const char* path, const rw_read_options* optio
 /// text    [text_size] bytes, no zero at its end needed
 /// source  what stands in messages; null: "config.json"
 ///
-/// Where not even small allocations succeed while JSON is read the process may end: nlohmann-json allocates as it frees.
+/// Where not even small allocations succeed while JSON is read the process may end: nlohmann-json allocates as it
+/// frees.
 rw_status rw_checkpoint_from_json(const char* text, size_t text_size, const char* source,
                                   const rw_read_options* options, rw_checkpoint** checkpoint_out, char* error,
                                   size_t error_size);
