@@ -658,7 +658,7 @@ rw_status rw_rotary_check_table(const rw_rotary* rotary, const rw_operand* opera
 /// Turns every operand (q and k together: the phases are formed once for both). float32 arithmetic, bf16 and f16
 /// rounded to nearest even on the way out. cos and sin (times m) are within 1.2e-7 * max(1, m) of the real-number
 /// formula at positions to +-2^36 under RW_NUMERICS_EXACT. The bits are the same on every CPU target. Refused as
-/// rw_rotary_check says, and then nothing is written. Allocates nothing for up to 8 operands that are not refused,
+/// rw_rotary_check says, and then nothing is written. Allocates nothing for up to 4 operands that are not refused,
 /// save what the check allocates and what OpenMP keeps for its threads; needs 48 KiB of stack.
 rw_status rw_rotary_apply(const rw_rotary* rotary, const rw_operand* operands, size_t operand_count,
                           const rw_positions_view* positions, const rw_call* call, char* error, size_t error_size);

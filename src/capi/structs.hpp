@@ -89,6 +89,10 @@ template <class T>
 Failure take_struct(const T* given, const Where& where, T& to) {
   static_assert(kInitial<T>.struct_size == sizeof(T));
   if (auto failure = want_address(given, where)) return failure;
+  if (struct_size_of(given) == sizeof(T)) {  // of the same header, as nearly every call is
+    to = *given;
+    return std::nullopt;
+  }
   if (auto failure = check_struct(given, sizeof(T), where)) return failure;
   to = kInitial<T>;
   std::memcpy(&to, given, std::min(struct_size_of(given), sizeof(T)));

@@ -30,7 +30,7 @@ class Operands {
   std::span<const RotaryOperand> list() const noexcept { return list_; }
 
  private:
-  std::array<RotaryOperand, 8> few_{};
+  std::array<RotaryOperand, 4> few_{};
   std::vector<RotaryOperand> many_{};
   std::span<RotaryOperand> list_{};
 };

@@ -134,14 +134,13 @@ TEST(NoMemory, TurningAllocatesNothingOnceItWasChecked) {
   auto x = numbers(2 * 16);
   const std::int64_t positions[2] = {1, 2};
   const rw_heads_view view = rw_heads_thd(x.data(), RW_FLOAT32, 2, 1, 16);
-  const rw_operand operands[8] = {rw_in_place(&view), rw_in_place(&view), rw_in_place(&view), rw_in_place(&view),
-                                  rw_in_place(&view), rw_in_place(&view), rw_in_place(&view), rw_in_place(&view)};
+  const rw_operand operands[4] = {rw_in_place(&view), rw_in_place(&view), rw_in_place(&view), rw_in_place(&view)};
   const rw_positions_view at = rw_positions_row(positions, 2);
   rw_call call = RW_CALL_INIT;
   call.checked = 1;
   char error[64];
   starved_after = 0;
-  const rw_status status = rw_rotary_apply(rotary.get(), operands, 8, &at, &call, error, sizeof error);
+  const rw_status status = rw_rotary_apply(rotary.get(), operands, 4, &at, &call, error, sizeof error);
   starved_after = -1;
   EXPECT_EQ(status, RW_OK);
 }
