@@ -31,7 +31,7 @@ std::optional<Error> check_spec(const std::string& path, const RotarySpec& spec)
 
 int streams_of(const RotarySpec& spec) { return std::max(spec.axes(), spec.given ? spec.given->axes : 1); }
 
-std::optional<Error> check_positions(const std::string& path, const PositionsView& positions, const RotarySpec& spec,
+std::optional<Error> check_positions(const Path& path, const PositionsView& positions, const RotarySpec& spec,
                                      std::int64_t batch, std::int64_t tokens) {
   if (auto error = want_at_least(path + ".axes", streams_of(spec), positions.axes)) return error;
   if (positions.batch != 1)
@@ -43,8 +43,7 @@ std::optional<Error> check_positions(const std::string& path, const PositionsVie
 
 bool needs_scales(CacheFormat format) { return format == CacheFormat::kInt8 || format == CacheFormat::kInt4; }
 
-std::optional<Error> check_cache(const std::string& path, const CacheView& x, std::int64_t heads,
-                                 std::int64_t head_dim) {
+std::optional<Error> check_cache(const Path& path, const CacheView& x, std::int64_t heads, std::int64_t head_dim) {
   if (static_cast<unsigned>(x.format) > static_cast<unsigned>(CacheFormat::kInt4))
     return invalid(path + ".format",
                    "want a format of CacheFormat, got number " + std::to_string(static_cast<int>(x.format)));
@@ -103,7 +102,7 @@ std::optional<Error> check_slots(std::span<const std::int64_t> slots, std::int64
   return std::nullopt;
 }
 
-std::optional<Error> check_norm(const std::string& path, const HeadNorm& norm) {
+std::optional<Error> check_norm(const Path& path, const HeadNorm& norm) {
   if (static_cast<unsigned>(norm.place) > static_cast<unsigned>(NormPlace::kAfterRotation))
     return invalid(path + ".place",
                    "want a place of NormPlace, got number " + std::to_string(static_cast<int>(norm.place)));
@@ -115,7 +114,7 @@ std::optional<Error> check_norm(const std::string& path, const HeadNorm& norm) {
   return std::nullopt;
 }
 
-std::optional<Error> same_tokens(const std::string& path, const HeadsView& keys, const HeadsView& x) {
+std::optional<Error> same_tokens(const Path& path, const HeadsView& keys, const HeadsView& x) {
   if (auto error = want(path + ".batch", keys.batch, x.batch)) return error;
   return want(path + ".tokens", keys.tokens, x.tokens);
 }
@@ -140,7 +139,7 @@ std::optional<Error> check_queries(const CacheAppend& append, int head_dim) {
 
 /// Keys of a cache that are there already.
 std::optional<Error> check_cached(const RotarySpec& spec, const CacheView& keys, std::span<const std::int64_t> slots,
-                                  const std::string& positions_path, const PositionsView& positions) {
+                                  const Path& positions_path, const PositionsView& positions) {
   if (auto error = check_cache("keys", keys, keys.heads, spec.head_dim)) return error;
   if (auto error = want_at_least("keys.heads", 0, keys.heads)) return error;
   const auto tokens = static_cast<std::int64_t>(slots.size());
@@ -271,7 +270,7 @@ Result<Rerotation> Rerotation::make(const RotarySpec& from, std::int64_t from_ru
     const auto axis = [&](const RotarySpec& spec) {
       return spec.axis_of_pair.empty() ? 0 : spec.axis_of_pair[static_cast<std::size_t>(pair)];
     };
-    if (auto error = want("to.axis_of_pair[" + std::to_string(pair) + ']', axis(from), axis(to)))
+    if (auto error = want(Path("to.axis_of_pair", static_cast<std::size_t>(pair)), axis(from), axis(to)))
       return *std::move(error);
   }
   if (auto error = want("to.given.axes", from.given ? from.given->axes : 1, to.given ? to.given->axes : 1))

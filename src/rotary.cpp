@@ -25,7 +25,7 @@ int threads_for(std::span<const RotaryOperand> operands, const RotaryCall& call)
 std::optional<Error> check_operands(const RotarySpec& spec, std::span<const RotaryOperand> operands) {
   const HeadsView& model = operands.front().in;
   for (std::size_t i = 0; i < operands.size(); ++i) {
-    const std::string path = "operands[" + std::to_string(i) + ']';
+    const Path path("operands", i);
     const auto& [in, out, role] = operands[i];
     if (auto error = check_view(path + ".in", in, spec.head_dim)) return error;
     if (auto error = check_view(path + ".out", out, spec.head_dim)) return error;

@@ -5,6 +5,8 @@
 #include <ropewalk/result.hpp>
 #include <ropewalk/tensor.hpp>
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -12,16 +14,48 @@
 
 namespace ropewalk {
 
+/// Where something lies in a call: "operands[1].in.batch". Put together only when something is wrong there, for a call
+/// at decoding takes less time than its strings would.
+class Path {
+ public:
+  Path(const char* name) noexcept : parts_{name} {}
+  Path(const char* name, std::size_t index) noexcept : parts_{name}, index_(static_cast<std::int64_t>(index)) {}
+
+  Path operator+(const char* part) const noexcept {
+    Path longer = *this;
+    std::size_t end = 1;
+    while (end < parts_.size() && parts_[end] != nullptr) ++end;
+    longer.parts_[end] = part;
+    return longer;
+  }
+  std::string text() const {
+    std::string out = parts_[0];
+    if (index_ >= 0) out += '[' + std::to_string(index_) + ']';
+    for (std::size_t i = 1; i < parts_.size() && parts_[i] != nullptr; ++i) out += parts_[i];
+    return out;
+  }
+
+ private:
+  std::array<const char*, 4> parts_{};  // a name and what is said behind it, as far as any check goes
+  std::int64_t index_ = -1;
+};
+
 inline std::optional<Error> invalid(std::string path, std::string message) {
   return Error{Code::kInvalid, std::move(path), std::move(message)};
 }
+inline std::optional<Error> invalid(const Path& path, std::string message) {
+  return invalid(path.text(), std::move(message));
+}
+inline std::optional<Error> invalid(const char* path, std::string message) {
+  return invalid(std::string(path), std::move(message));
+}
 
-inline std::optional<Error> want(const std::string& path, std::int64_t wanted, std::int64_t got) {
+inline std::optional<Error> want(const Path& path, std::int64_t wanted, std::int64_t got) {
   if (wanted == got) return std::nullopt;
   return invalid(path, "want " + std::to_string(wanted) + ", got " + std::to_string(got));
 }
 
-inline std::optional<Error> want_at_least(const std::string& path, std::int64_t least, std::int64_t got) {
+inline std::optional<Error> want_at_least(const Path& path, std::int64_t least, std::int64_t got) {
   if (got >= least) return std::nullopt;
   return invalid(path, "want at least " + std::to_string(least) + ", got " + std::to_string(got));
 }
@@ -31,7 +65,7 @@ inline constexpr std::int64_t kMostTokens = std::int64_t{1} << 40;
 
 inline bool has_elements(const HeadsView& x) { return x.batch > 0 && x.tokens > 0 && x.heads > 0; }
 
-inline std::optional<Error> check_view(const std::string& path, const HeadsView& x, int head_dim) {
+inline std::optional<Error> check_view(const Path& path, const HeadsView& x, int head_dim) {
   if (static_cast<unsigned>(x.dtype) > static_cast<unsigned>(DType::kFloat16))
     return invalid(path + ".dtype",
                    "want float32, bfloat16 or float16, got number " + std::to_string(static_cast<int>(x.dtype)));
@@ -51,7 +85,7 @@ inline std::optional<Error> check_view(const std::string& path, const HeadsView&
 }
 
 /// Elements of a written view must be apart from each other; only the plain mistake, a repeated axis, is found.
-inline std::optional<Error> check_written(const std::string& path, const HeadsView& x) {
+inline std::optional<Error> check_written(const Path& path, const HeadsView& x) {
   const std::pair<const char*, std::pair<std::int64_t, std::int64_t>> axes[] = {
       {".batch_stride", {x.batch, x.batch_stride}},
       {".token_stride", {x.tokens, x.token_stride}},
