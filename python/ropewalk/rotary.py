@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Optional, Tuple
 
-from ropewalk import _core
+from ropewalk import _core, text
 from ropewalk._core import Error
 from ropewalk.checkpoint import Source, kind_of, read_positions
 from ropewalk.spec import Numerics, RotarySpec
@@ -13,12 +13,13 @@ from ropewalk.spec import Numerics, RotarySpec
 class Rotary(_core.Rotary):
     """Turns queries and keys as one RotarySpec says. Immutable, picklable, and safe for any number of threads."""
 
-    __slots__ = ("_running_length",)
+    __slots__ = ("_running_length", "_text")
 
     def __init__(self, spec: RotarySpec, running_length: int = 0) -> None:
         """running_length: tokens the sequence reaches, for scalings that depend on it; 0: the trained ones."""
         super().__init__(spec, running_length)
         self._running_length = running_length
+        self._text = text.write(spec, running_length)
 
     @classmethod
     def from_config(
@@ -45,6 +46,16 @@ class Rotary(_core.Rotary):
     @property
     def running_length(self) -> int:
         return self._running_length
+
+    @property
+    def text(self) -> str:
+        """The spec and the running length as JSON, for programs that outlive this process."""
+        return self._text
+
+    @classmethod
+    def from_text(cls, line: str) -> "Rotary":
+        """The operator that `text` of another one describes."""
+        return cls(*text.read(line))
 
     @property
     def fingerprint(self) -> str:

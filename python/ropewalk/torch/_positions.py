@@ -1,0 +1,57 @@
+"""Where tokens stand, however it was said, as one tensor and a first position."""
+
+from __future__ import annotations
+
+from typing import Any, Optional, Tuple
+
+import torch
+from torch import Tensor
+
+from ropewalk._core import Error
+
+LAYOUTS = {"bshd": (0, 1, 2), "bhsd": (0, 2, 1), "sbhd": (1, 0, 2), "thd": (None, 0, 1)}
+"""Layout: its axes of batch, tokens and heads."""
+
+
+def axes_of(layout: str) -> Tuple[Optional[int], int, int]:
+    axes = LAYOUTS.get(layout)
+    if axes is None:
+        raise Error(f'layout: want "bshd", "bhsd", "sbhd" or "thd", got {layout!r}')
+    return axes  # type: ignore[return-value]
+
+
+def _as_tensor(numbers: Any, name: str, device: torch.device) -> Tensor:
+    if not isinstance(numbers, Tensor):
+        try:
+            numbers = torch.as_tensor(numbers)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise Error(f"{name}: want numbers, got {numbers!r}") from error
+    return numbers.to(device) if numbers.device != device else numbers
+
+
+def positions_of(
+    position_ids: Any, seqlen_offsets: Any, cu_seqlens: Any, tokens: int, batch: int, device: torch.device
+) -> Tuple[Optional[Tensor], int]:
+    """(positions, first): the tensor [tokens], [batch, tokens] or [axes, batch, tokens], or None for first, first + 1, ..."""
+    if position_ids is not None:
+        if seqlen_offsets is not None or cu_seqlens is not None:
+            other = "cu_seqlens" if seqlen_offsets is None else "seqlen_offsets"
+            raise Error(f"position_ids: want one word for where tokens stand, got {other} beside it")
+        return _as_tensor(position_ids, "position_ids", device), 0
+    if cu_seqlens is not None:
+        if batch != 1:
+            raise Error(f'cu_seqlens: want packed tokens, one row (layout="thd"), got a batch of {batch}')
+        ends = _as_tensor(cu_seqlens, "cu_seqlens", device).long()
+        numbers = torch.arange(tokens, device=device)
+        sequence = torch.searchsorted(ends, numbers, right=True) - 1
+        positions = numbers - ends[sequence]
+        if seqlen_offsets is not None:
+            offsets = _as_tensor(seqlen_offsets, "seqlen_offsets", device).long()
+            positions = positions + (offsets if offsets.ndim == 0 else offsets[sequence])
+        return positions, 0
+    if seqlen_offsets is None:
+        return None, 0
+    if isinstance(seqlen_offsets, (int, torch.SymInt)):
+        return None, seqlen_offsets
+    offsets = _as_tensor(seqlen_offsets, "seqlen_offsets", device).long()
+    return offsets.reshape(-1, 1) + torch.arange(tokens, device=device), 0
