@@ -46,17 +46,50 @@ bool is_numpy_bfloat16(nb::handle object) {
   return nb::hasattr(dtype, "name") && nb::cast<std::string>(nb::str(dtype.attr("name"))) == "bfloat16";
 }
 
-template <class View>
-View view_of(nb::handle object, std::string_view name, bool* was_bfloat16) {
+// DLPack's table of C functions (dlpack.h, version 1): how torch and others lend an array without a call of Python.
+struct ExchangeApi {
+  std::uint32_t major, minor;
+  void* older;
+  void* allocate;
+  void* managed_from_object;
+  void* managed_to_object;
+  int (*tensor_from_object)(void* object, nb::dlpack::dltensor* out);
+};
+
+// Of an object's type, or null. The type last asked about is remembered: calls come with tensors of one type.
+const ExchangeApi* exchange_api_of(nb::handle object) {
+  static PyTypeObject* last = nullptr;
+  static const ExchangeApi* answer = nullptr;
+  PyTypeObject* const type = Py_TYPE(object.ptr());
+  if (type == last) return answer;
+  const nb::object capsule = nb::getattr(nb::handle(reinterpret_cast<PyObject*>(type)), "__dlpack_c_exchange_api__",
+                                         nb::none());
+  answer = nullptr;
+  if (PyCapsule_IsValid(capsule.ptr(), "dlpack_exchange_api"))
+    answer = static_cast<const ExchangeApi*>(PyCapsule_GetPointer(capsule.ptr(), "dlpack_exchange_api"));
+  if (answer != nullptr && (answer->major != 1 || answer->tensor_from_object == nullptr)) answer = nullptr;
+  Py_INCREF(type);  // an address that is never given to another type
+  last = type;
+  return answer;
+}
+
+[[noreturn]] void refuse_device(std::string_view name) {
+  refuse(std::string(name), "want an array in the memory of the CPU, got one on another device",
+         ropewalk::Code::kUnsupported);
+}
+
+void refuse_gradient(nb::handle object, std::string_view name) {
   // Some DLPack exporters give a tensor away without its history, and gradients would be lost without a word.
   if (is_true(object, "requires_grad"))
     refuse(std::string(name),
            "want a tensor without gradient (detach it, or use ropewalk.torch), got one that requires it");
+}
+
+template <class View>
+View view_of(nb::handle object, std::string_view name, bool* was_bfloat16) {
   View view;
   if (nb::try_cast(object, view)) {
-    if (view.device_type() != nb::device::cpu::value)
-      refuse(std::string(name), "want an array in the memory of the CPU, got one on another device",
-             ropewalk::Code::kUnsupported);
+    if (view.device_type() != nb::device::cpu::value) refuse_device(name);
     return view;
   }
   PyErr_Clear();
@@ -72,19 +105,52 @@ View view_of(nb::handle object, std::string_view name, bool* was_bfloat16) {
 
 }  // namespace
 
-Array Array::to_read(nb::handle object, std::string_view name) {
-  Array array;
+bool Array::borrow(nb::handle object, std::string_view name) {
+  const ExchangeApi* const api = exchange_api_of(object);
+  nb::dlpack::dltensor tensor;
+  if (api == nullptr) return false;
+  if (api->tensor_from_object(object.ptr(), &tensor) != 0) {
+    PyErr_Clear();
+    return false;
+  }
+  if (tensor.device.device_type != nb::device::cpu::value) refuse_device(name);
+  owner_ = nb::borrow(object);
+  data_ = static_cast<char*>(tensor.data) + tensor.byte_offset;
+  dims_ = static_cast<std::size_t>(tensor.ndim);
+  sizes_ = tensor.shape;
+  strides_ = tensor.strides;
+  element_ = element_of(tensor.dtype);
+  return true;
+}
+
+template <class View>
+void Array::take(nb::handle object, std::string_view name, View& held) {
   bool was_bfloat16 = false;
-  array.read_ = view_of<nb::ndarray<nb::ro>>(object, name, &was_bfloat16);
-  array.element_ = was_bfloat16 ? Element::kBFloat16 : element_of(array.read_.dtype());
+  held = view_of<View>(object, name, &was_bfloat16);
+  data_ = const_cast<void*>(static_cast<const void*>(held.data()));
+  dims_ = held.ndim();
+  sizes_ = held.shape_ptr();
+  strides_ = held.stride_ptr();
+  element_ = was_bfloat16 ? Element::kBFloat16 : element_of(held.dtype());
+}
+
+Array Array::to_read(nb::handle object, std::string_view name) {
+  refuse_gradient(object, name);
+  Array array;
+  if (!array.borrow(object, name)) array.take(object, name, array.read_);
   return array;
 }
 
 Array Array::to_write(nb::handle object, std::string_view name) {
+  refuse_gradient(object, name);
   Array array;
-  bool was_bfloat16 = false;
-  array.written_ = view_of<nb::ndarray<>>(object, name, &was_bfloat16);
-  array.element_ = was_bfloat16 ? Element::kBFloat16 : element_of(array.written_.dtype());
+  array.take(object, name, array.written_);
+  return array;
+}
+
+Array Array::of_tensor(nb::handle tensor, std::string_view name) {
+  Array array;
+  if (!array.borrow(tensor, name)) array.take(nb::object(tensor.attr("detach")()), name, array.written_);
   return array;
 }
 

@@ -40,28 +40,33 @@ class Array {
   /// Anything with DLPack or a buffer, numpy's ml_dtypes.bfloat16 too. `name` stands in messages.
   static Array to_read(nanobind::handle object, std::string_view name);
   static Array to_write(nanobind::handle object, std::string_view name);
+  /// A tensor of torch, to read or to write, whose gradient is somebody else's business.
+  static Array of_tensor(nanobind::handle tensor, std::string_view name);
 
-  std::size_t dims() const noexcept { return read_.is_valid() ? read_.ndim() : written_.ndim(); }
-  std::int64_t size(std::size_t axis) const noexcept {
-    return static_cast<std::int64_t>(read_.is_valid() ? read_.shape(axis) : written_.shape(axis));
-  }
-  std::int64_t stride(std::size_t axis) const noexcept {
-    return read_.is_valid() ? read_.stride(axis) : written_.stride(axis);
-  }
+  std::size_t dims() const noexcept { return dims_; }
+  std::int64_t size(std::size_t axis) const noexcept { return sizes_[axis]; }
+  std::int64_t stride(std::size_t axis) const noexcept { return strides_[axis]; }
   std::int64_t elements() const noexcept;
   Element element() const noexcept { return element_; }
   std::int64_t element_bytes() const noexcept {
     return (read_.is_valid() ? read_.dtype().bits : written_.dtype().bits) / 8;
   }
   /// The views of this library take addresses that may be written; nobody writes to what came in by to_read.
-  void* data() const noexcept {
-    return read_.is_valid() ? const_cast<void*>(static_cast<const void*>(read_.data())) : written_.data();
-  }
+  void* data() const noexcept { return data_; }
   std::string shape() const;  ///< "[2, 7, 64]"
 
  private:
+  template <class View>
+  void take(nanobind::handle object, std::string_view name, View& held);
+  bool borrow(nanobind::handle object, std::string_view name);
+
+  nanobind::object owner_;
   nanobind::ndarray<nanobind::ro> read_;
   nanobind::ndarray<> written_;
+  void* data_ = nullptr;
+  std::size_t dims_ = 0;
+  const std::int64_t* sizes_ = nullptr;
+  const std::int64_t* strides_ = nullptr;
   Element element_ = Element::kOther;
 };
 

@@ -10,6 +10,7 @@
 
 NB_MODULE(_core, m) {
   using namespace ropewalk::python;
+  nanobind::set_leak_warnings(false);  // registries of torch keep operators until the process ends
   m.doc() = "The library behind the ropewalk package; its public names are those of ropewalk itself.";
   m.attr("__version__") = ROPEWALK_VERSION;
   m.def(
@@ -24,4 +25,5 @@ NB_MODULE(_core, m) {
   bind_rotary(m);
   bind_kv_cache(m);
   bind_jax(m);
+  bind_torch(m);
 }

@@ -11,5 +11,6 @@ void bind_kv_cache(nanobind::module_& m);
 void bind_layout(nanobind::module_& m);
 void bind_positions(nanobind::module_& m);
 void bind_rotary(nanobind::module_& m);
+void bind_torch(nanobind::module_& m);
 
 }  // namespace ropewalk::python

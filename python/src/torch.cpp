@@ -1,0 +1,202 @@
+// What ropewalk.torch asks of the library: rotations of tensors whose gradient is its own business, with the operator's
+// phases or with a caller's table, and the numbers of an operator for those who form phases themselves.
+#include "arrays.hpp"
+#include "rooms.hpp"
+
+#include <ropewalk/frequencies.hpp>
+#include <ropewalk/rotary.hpp>
+
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <array>
+#include <map>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <tuple>
+#include <vector>
+
+namespace ropewalk::python {
+namespace nb = nanobind;
+using namespace nb::literals;
+namespace {
+
+constexpr std::string_view kNames[] = {"q", "k"};
+
+Direction direction_named(std::string_view name) {
+  if (name == "forward") return Direction::kForward;
+  if (name == "inverse") return Direction::kInverse;
+  if (name == "transpose") return Direction::kTranspose;
+  if (name == "shift") return Direction::kShift;
+  refuse("direction", "want \"forward\", \"inverse\", \"transpose\" or \"shift\", got \"" + std::string(name) + '"');
+}
+
+/// One or two tensors and where their results go; the results may be None, for in place.
+class Operands {
+ public:
+  Operands(nb::handle q, nb::handle k, nb::handle q_out, nb::handle k_out, Order order, bool first_is_key) {
+    const nb::handle in[] = {q, k}, out[] = {q_out, k_out};
+    count_ = k.is_none() ? 1 : 2;
+    for (std::size_t i = 0; i < count_; ++i) {
+      const std::string name(kNames[i]);
+      held_[i] = Array::of_tensor(in[i], name);
+      operands_[i].in = operands_[i].out = heads_of(held_[i], order, name);
+      if (!out[i].is_none()) {
+        held_[2 + i] = Array::of_tensor(out[i], name);
+        operands_[i].out = heads_of(held_[2 + i], order, name);
+      }
+      operands_[i].role = i == 1 || first_is_key ? Role::kKey : Role::kQuery;
+    }
+  }
+  std::span<const RotaryOperand> all() const noexcept { return std::span(operands_).first(count_); }
+  const HeadsView& front() const noexcept { return operands_.front().in; }
+
+ private:
+  std::size_t count_;
+  std::array<Array, 4> held_;
+  std::array<RotaryOperand, 2> operands_;
+};
+
+void turn(const Rotary& rotary, nb::handle q, nb::handle k, nb::handle q_out, nb::handle k_out,
+          nb::handle position_ids, nb::handle seqlen_offsets, nb::handle cu_seqlens, const char* layout,
+          const char* direction, bool first_is_key, int threads) {
+  const Operands operands(q, k, q_out, k_out, order_named(layout), first_is_key);
+  const Positions positions(position_ids, seqlen_offsets, cu_seqlens, operands.front(), rotary.spec().axes());
+  const RotaryCall how{.direction = direction_named(direction), .threads = threads};
+  const auto run = [&](const auto& view) {
+    refuse_if(rotary.check(operands.all(), view));
+    const nb::gil_scoped_release others_may_run;
+    rotary.apply(operands.all(), view, how);
+  };
+  if (positions.are_whole())
+    run(positions.whole());
+  else
+    run(positions.coordinates());
+}
+
+/// The operator that says no more than which channels of a head turn.
+const Rotary& channels_that_turn(std::int64_t head_dim, std::int64_t rotary_dim, bool interleaved) {
+  using Key = std::tuple<std::int64_t, std::int64_t, bool>;
+  static auto* const made = new std::map<Key, Rotary>;  // guarded by the lock that every call from Python holds
+  const Key key{head_dim, rotary_dim, interleaved};
+  if (const auto found = made->find(key); found != made->end()) return found->second;
+  RotarySpec spec;
+  spec.head_dim = static_cast<int>(head_dim);
+  spec.rotary_dim = static_cast<int>(rotary_dim);
+  spec.theta = 10000.0;
+  spec.layout = interleaved ? PairLayout::kInterleaved : PairLayout::kHalf;
+  return made->emplace(key, value_or_refuse(Rotary::make(spec))).first->second;
+}
+
+Array table_of(nb::handle tensor, const char* name) {
+  Array table = Array::of_tensor(tensor, name);
+  if (table.element() != Element::kFloat32) refuse(name, "want float32, got another dtype");
+  if (table.dims() != 2 && table.dims() != 3)
+    refuse(name, "want [max_pos, rotary_dim / 2] or [batch, tokens, rotary_dim / 2], got " + table.shape());
+  if (table.size(table.dims() - 1) > 1 && table.stride(table.dims() - 1) != 1)
+    refuse(name, "want the columns of a row side by side (stride 1), got a stride of " +
+                     std::to_string(table.stride(table.dims() - 1)));
+  return table;
+}
+
+void turn_by_table(nb::handle q, nb::handle k, nb::handle cos, nb::handle sin, nb::handle q_out, nb::handle k_out,
+                   nb::handle position_ids, nb::handle seqlen_offsets, nb::handle cu_seqlens, const char* layout,
+                   bool interleaved, bool transpose, int threads) {
+  const Operands operands(q, k, q_out, k_out, order_named(layout), false);
+  const HeadsView& x = operands.front();
+  const Array cosines = table_of(cos, "cos"), sines = table_of(sin, "sin");
+  if (cosines.shape() != sines.shape()) refuse("sin", "want the shape of cos, " + cosines.shape() + ", got " + sines.shape());
+  const std::size_t dims = cosines.dims();
+  const std::int64_t pairs = cosines.size(dims - 1);
+  for (std::size_t axis = 0; axis + 1 < dims; ++axis)
+    if (cosines.size(axis) > 1 && cosines.stride(axis) != sines.stride(axis))
+      refuse("sin", "want the strides of cos, got others");
+  if (2 * pairs > x.head_dim || pairs < 1)
+    refuse("cos", "want at most " + std::to_string(x.head_dim / 2) + " columns, one for each pair of a head of " +
+                      std::to_string(x.head_dim) + ", got " + std::to_string(pairs));
+  CosSinTable table{.cos = static_cast<const float*>(cosines.data()), .sin = static_cast<const float*>(sines.data())};
+  std::vector<std::int64_t> rows;
+  PositionsView view;
+  std::optional<Positions> positions;
+  if (dims == 3) {  // a row for each token: numbered as they lie
+    if (!position_ids.is_none() || !seqlen_offsets.is_none() || !cu_seqlens.is_none())
+      refuse("cos", "want [max_pos, rotary_dim / 2] beside positions, got a row for each token, " + cosines.shape());
+    const std::int64_t batch = cosines.size(0), tokens = cosines.size(1);
+    if ((batch != 1 && batch != x.batch) || tokens != x.tokens)
+      refuse("cos", "want rows for " + std::to_string(x.batch) + " x " + std::to_string(x.tokens) + " tokens, got " +
+                        cosines.shape());
+    table.row_stride = tokens > 1 ? cosines.stride(1) : batch > 1 ? cosines.stride(0) : pairs;
+    if (batch > 1 && tokens > 1 && cosines.stride(0) != tokens * table.row_stride)
+      refuse("cos", "want its rows evenly spaced, got a stride of " + std::to_string(cosines.stride(0)));
+    table.rows = batch * tokens;
+    rows = value_or_refuse(positions_from_range(0, table.rows));
+    view = PositionsView::rows(rows, batch);
+  } else {
+    table.rows = cosines.size(0);
+    table.row_stride = table.rows > 1 ? cosines.stride(0) : pairs;
+    positions.emplace(position_ids, seqlen_offsets, cu_seqlens, x, 1);
+    if (!positions->are_whole()) refuse("position_ids", "want rows of the table, whole numbers, got floats");
+    view = positions->whole();
+    if (view.data == nullptr && x.tokens > 0) refuse("position_ids", "want an address, got null");
+  }
+  const Rotary& rotary = channels_that_turn(x.head_dim, 2 * pairs, interleaved);
+  const RotaryCall how{.direction = transpose ? Direction::kTranspose : Direction::kForward, .threads = threads};
+  refuse_if(rotary.check(operands.all(), table, view, how.direction));
+  const nb::gil_scoped_release others_may_run;
+  rotary.apply(operands.all(), table, view, how);
+}
+
+std::vector<std::int64_t> as_signed(const std::vector<std::uint64_t>& turns) {
+  return {turns.begin(), turns.end()};
+}
+
+nb::dict numbers_of(const Rotary& rotary) {
+  const RotarySpec& spec = rotary.spec();
+  const Frequencies& f = rotary.frequencies();
+  nb::dict numbers;
+  std::vector<int> in, out;
+  for (int second = 0; second < 2; ++second)
+    for (int j = 0; j < spec.pairs(); ++j) {
+      const ChannelPair from = spec.channels(j), to = spec.output_channels(j);
+      in.push_back(second ? from.second : from.first);
+      out.push_back(second ? to.second : to.first);
+    }
+  numbers["channels"] = nb::tuple(nb::cast(in));
+  numbers["output_channels"] = nb::tuple(nb::cast(out));
+  const auto lists = [&](const char* prefix, const auto& turns, const auto& units, const auto& fp32) {
+    const std::string p(prefix);
+    std::vector<double> high, low;
+    for (const TurnsPerUnit& unit : units) {
+      high.push_back(unit.high);
+      low.push_back(unit.low);
+    }
+    numbers[(p + "turns_per_token").c_str()] = nb::tuple(nb::cast(as_signed(turns)));
+    numbers[(p + "turns_per_unit_high").c_str()] = nb::tuple(nb::cast(high));
+    numbers[(p + "turns_per_unit_low").c_str()] = nb::tuple(nb::cast(low));
+    numbers[(p + "inv_freq_fp32").c_str()] = nb::tuple(nb::cast(fp32));
+  };
+  lists("", f.turns_per_token, f.turns_per_unit, f.inv_freq_fp32);
+  lists("second_", f.second_turns_per_token, f.second_turns_per_unit, f.second_inv_freq_fp32);
+  numbers["centre"] = f.centre;
+  return numbers;
+}
+
+}  // namespace
+
+void bind_torch(nb::module_& m) {
+  m.def("turn_tensors", turn, "rotary"_a, "q"_a, "k"_a.none(), "q_out"_a.none(), "k_out"_a.none(),
+        "position_ids"_a.none(), "seqlen_offsets"_a.none(), "cu_seqlens"_a.none(), "layout"_a, "direction"_a,
+        "first_is_key"_a, "threads"_a,
+        "Rotary.apply and its kin for ropewalk.torch: into given tensors (None: in place), requires_grad not asked.");
+  m.def("turn_tensors_by_table", turn_by_table, "q"_a, "k"_a.none(), "cos"_a, "sin"_a, "q_out"_a.none(),
+        "k_out"_a.none(), "position_ids"_a.none(), "seqlen_offsets"_a.none(), "cu_seqlens"_a.none(), "layout"_a,
+        "interleaved"_a, "transpose"_a, "threads"_a,
+        "The same with a caller's cosines and sines, float32 [max_pos, pairs] or [batch, tokens, pairs].");
+  m.def("numbers_of", numbers_of, "rotary"_a,
+        "What forms the phases of an operator: turns_per_token (as signed int64), turns_per_unit_high and _low,\n"
+        "inv_freq_fp32 ([heads, axes, pairs], flat), the same with second_ before it, channels and output_channels\n"
+        "([2, pairs], flat) and centre.");
+}
+
+}  // namespace ropewalk::python
