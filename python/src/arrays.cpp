@@ -247,7 +247,14 @@ bool copy_whole(const Array& array, std::vector<Out>& out) {
   }
 }
 
-bool is_number(nb::handle object) { return PyLong_Check(object.ptr()) || PyIndex_Check(object.ptr()); }
+// Arrays have an __index__ too, which fails unless they hold one number.
+bool is_number(nb::handle object) {
+  if (PyLong_Check(object.ptr())) return true;
+  if (!PyIndex_Check(object.ptr())) return false;
+  const nb::object dims = nb::getattr(object, "ndim", nb::int_(0));
+  int count = 0;
+  return !nb::try_cast(dims, count) || count == 0;
+}
 
 // A list or a tuple as an array of numpy.
 nb::object as_array(nb::handle object) {

@@ -75,6 +75,34 @@ void turn(const Rotary& rotary, nb::handle q, nb::handle k, nb::handle q_out, nb
     run(positions.coordinates());
 }
 
+/// torch.empty_like. Whoever has a tensor has imported torch.
+nb::object empty_like_tensor(nb::handle tensor) {
+  static PyObject* const make = nb::object(nb::module_::import_("torch").attr("empty_like")).release().ptr();
+  return nb::steal(nb::handle(PyObject_CallOneArg(make, tensor.ptr())));
+}
+
+bool is_served(const Array& x) noexcept {
+  const bool dtype = x.element() == Element::kFloat32 || x.element() == Element::kBFloat16 || x.element() == Element::kFloat16;
+  return dtype && (x.dims() == 0 || x.size(x.dims() - 1) < 2 || x.stride(x.dims() - 1) == 1);
+}
+
+nb::object turned(const Rotary& rotary, nb::handle q, nb::handle k, nb::handle position_ids, nb::handle seqlen_offsets,
+                  nb::handle cu_seqlens, const char* layout, const char* direction, bool first_is_key, int threads) {
+  const std::size_t count = k.is_none() ? 1 : 2;
+  nb::object out[2] = {nb::none(), nb::none()};
+  for (std::size_t i = 0; i < count; ++i) {
+    const nb::handle x = i == 0 ? q : k;
+    if (!is_served(Array::of_tensor(x, kNames[i]))) return nb::none();
+    out[i] = empty_like_tensor(x);
+    if (!out[i].is_valid()) throw nb::python_error();
+    if (!is_served(Array::of_tensor(out[i], kNames[i]))) return nb::none();
+  }
+  turn(rotary, q, k, out[0], out[1], position_ids, seqlen_offsets, cu_seqlens, layout, direction, first_is_key,
+       threads);
+  if (count == 1) return out[0];
+  return nb::make_tuple(out[0], out[1]);
+}
+
 /// The operator that says no more than which channels of a head turn.
 const Rotary& channels_that_turn(std::int64_t head_dim, std::int64_t rotary_dim, bool interleaved) {
   using Key = std::tuple<std::int64_t, std::int64_t, bool>;
@@ -189,6 +217,9 @@ void bind_torch(nb::module_& m) {
         "position_ids"_a.none(), "seqlen_offsets"_a.none(), "cu_seqlens"_a.none(), "layout"_a, "direction"_a,
         "first_is_key"_a, "threads"_a,
         "Rotary.apply and its kin for ropewalk.torch: into given tensors (None: in place), requires_grad not asked.");
+  m.def("turned_tensors", turned, "rotary"_a, "q"_a, "k"_a.none(), "position_ids"_a.none(), "seqlen_offsets"_a.none(),
+        "cu_seqlens"_a.none(), "layout"_a, "direction"_a, "first_is_key"_a, "threads"_a,
+        "turn_tensors into new tensors like q and k; None if the kernels serve not their dtypes or strides.");
   m.def("turn_tensors_by_table", turn_by_table, "q"_a, "k"_a.none(), "cos"_a, "sin"_a, "q_out"_a.none(),
         "k_out"_a.none(), "position_ids"_a.none(), "seqlen_offsets"_a.none(), "cu_seqlens"_a.none(), "layout"_a,
         "interleaved"_a, "transpose"_a, "threads"_a,

@@ -1,98 +1,279 @@
-"""The operators that torch knows: ropewalk::rotate, rotate_qk, apply_table and apply_table_qk."""
+"""The operators that torch knows, as programs of torch.compile and torch.export hold them:
+
+    ropewalk::rotate(x, positions, rotary, *, first, layout, direction, is_key)              rotary: Rotary.text
+    ropewalk::rotate_qk(q, k, positions, rotary, *, first, layout, direction)
+    ropewalk::apply_table(x, cos, sin, positions, *, first, layout, interleaved, transpose)
+    ropewalk::apply_table_qk(q, k, cos, sin, positions, *, first, layout, interleaved, transpose)
+
+positions: [tokens], [batch, tokens] or [axes, batch, tokens]; None: first, first + 1, ...
+"""
 
 from __future__ import annotations
 
-import functools
-from typing import Any, Optional, Tuple
+from typing import Any, Callable, Optional, Tuple
 
 import torch
 from torch import Tensor
 
-from ropewalk.rotary import Rotary
+from ropewalk.torch import _expression
+from ropewalk.torch._kernels import TRANSPOSED, has_kernel, like, rotary_of, turned, turned_by_table
+from ropewalk.torch._positions import axes_of, refuse_gradient
 
 LIBRARY = torch.library.Library("ropewalk", "DEF")
-_TAGS = (torch.Tag.pt2_compliant_tag, torch.Tag.needs_fixed_stride_order)
-LIBRARY.define(
-    "rotate(Tensor x, Tensor? positions, str rotary, *, SymInt first=0, str layout='bshd', str direction='forward', "
-    "str role='query') -> Tensor",
-    tags=_TAGS,
-)
-LIBRARY.define(
-    "rotate_qk(Tensor q, Tensor k, Tensor? positions, str rotary, *, SymInt first=0, str layout='bshd', "
-    "str direction='forward') -> (Tensor, Tensor)",
-    tags=_TAGS,
-)
 
-TRANSPOSED = {"forward": "transpose", "transpose": "forward", "inverse": "inverse_transpose", "inverse_transpose": "inverse"}
+_WHERE = "*, SymInt first=0, str layout='bshd'"
+for _schema in (
+    f"rotate(Tensor x, Tensor? positions, str rotary, {_WHERE}, str direction='forward', bool is_key=False) -> Tensor",
+    f"rotate_qk(Tensor q, Tensor k, Tensor? positions, str rotary, {_WHERE}, str direction='forward') -> (Tensor, Tensor)",
+    f"apply_table(Tensor x, Tensor cos, Tensor sin, Tensor? positions, {_WHERE}, bool interleaved=False, bool transpose=False) -> Tensor",
+    f"apply_table_qk(Tensor q, Tensor k, Tensor cos, Tensor sin, Tensor? positions, {_WHERE}, bool interleaved=False, "
+    "bool transpose=False) -> (Tensor, Tensor)",
+):
+    LIBRARY.define(_schema, tags=(torch.Tag.pt2_compliant_tag,))
 
-rotary_of = functools.lru_cache(maxsize=256)(Rotary.from_text)
-
-_METHODS = {"forward": "apply", "transpose": "transpose", "inverse": "inverse"}
+_Pair = Tuple[Tensor, Tensor]
 
 
-def _side_by_side(x: Tensor) -> Tensor:
-    x = x.detach()
-    return x if x.stride(-1) == 1 or x.shape[-1] < 2 else x.contiguous()
+def _contiguous(out: Any) -> Any:
+    return out.contiguous() if isinstance(out, Tensor) else tuple(one.contiguous() for one in out)
 
 
-def _call(rotary: Rotary, direction: str, q: Tensor, k: Optional[Tensor], positions: Optional[Tensor], first: int, layout: str) -> Any:
-    where = {"seqlen_offsets": first} if positions is None else {"position_ids": positions.detach()}
-    q, k = _side_by_side(q), None if k is None else _side_by_side(k)
-    if direction == "inverse_transpose":
-        m2 = rotary.attention_factor**2
-        out = rotary.apply(q, k, layout=layout, **where)
-        return out / m2 if k is None else tuple(one / m2 for one in out)
-    return getattr(rotary, _METHODS[direction])(q, k, layout=layout, **where)
+# ---- kernels. Results have the strides that the fake ones say: those of `like`, or contiguous from the expression.
 
 
-@torch.library.impl(LIBRARY, "rotate", "CPU")
-def _rotate_cpu(
+def _rotate(
     x: Tensor, positions: Optional[Tensor], rotary: str, *, first: int = 0, layout: str = "bshd", direction: str = "forward",
-    role: str = "query",
+    is_key: bool = False,
 ) -> Tensor:
-    return _call(rotary_of(rotary), direction, x, None, positions, first, layout)
+    operator = rotary_of(rotary)
+    out = turned(operator, x, None, positions, first if positions is None else None, None, layout, direction, is_key)
+    return out if has_kernel(operator, x, direction) else _contiguous(out)
 
 
-@torch.library.impl(LIBRARY, "rotate_qk", "CPU")
-def _rotate_qk_cpu(
+def _rotate_qk(
     q: Tensor, k: Tensor, positions: Optional[Tensor], rotary: str, *, first: int = 0, layout: str = "bshd", direction: str = "forward",
-) -> Tuple[Tensor, Tensor]:
-    return _call(rotary_of(rotary), direction, q, k, positions, first, layout)
+) -> _Pair:
+    operator = rotary_of(rotary)
+    out = turned(operator, q, k, positions, first if positions is None else None, None, layout, direction)
+    return out if has_kernel(operator, q, direction) else _contiguous(out)
+
+
+def _apply_table(
+    x: Tensor, cos: Tensor, sin: Tensor, positions: Optional[Tensor], *, first: int = 0, layout: str = "bshd",
+    interleaved: bool = False, transpose: bool = False,
+) -> Tensor:
+    start = first if positions is None and cos.ndim == 2 else None
+    out = turned_by_table(x, None, cos, sin, positions, start, None, layout, interleaved, transpose)
+    return out if has_kernel(None, x, "forward") else _contiguous(out)
+
+
+def _apply_table_qk(
+    q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, positions: Optional[Tensor], *, first: int = 0, layout: str = "bshd",
+    interleaved: bool = False, transpose: bool = False,
+) -> _Pair:
+    start = first if positions is None and cos.ndim == 2 else None
+    out = turned_by_table(q, k, cos, sin, positions, start, None, layout, interleaved, transpose)
+    return out if has_kernel(None, q, "forward") else _contiguous(out)
+
+
+for _name, _kernel in (
+    ("rotate", _rotate), ("rotate_qk", _rotate_qk), ("apply_table", _apply_table), ("apply_table_qk", _apply_table_qk),
+):
+    LIBRARY.impl(_name, _kernel, "CompositeExplicitAutograd")
+
+
+def _fake_of(operator: Any, x: Tensor, direction: str) -> Tensor:
+    return like(x) if has_kernel(operator, x, direction) else torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
 @torch.library.register_fake("ropewalk::rotate", lib=LIBRARY)
-def _rotate_fake(x: Tensor, *_: Any, **__: Any) -> Tensor:
-    return torch.empty_like(x)
+def _rotate_fake(x: Tensor, positions: Any, rotary: str, *, direction: str = "forward", **_: Any) -> Tensor:
+    return _fake_of(rotary_of(rotary), x, direction)
 
 
 @torch.library.register_fake("ropewalk::rotate_qk", lib=LIBRARY)
-def _rotate_qk_fake(q: Tensor, k: Tensor, *_: Any, **__: Any) -> Tuple[Tensor, Tensor]:
-    return torch.empty_like(q), torch.empty_like(k)
+def _rotate_qk_fake(q: Tensor, k: Tensor, positions: Any, rotary: str, *, direction: str = "forward", **_: Any) -> _Pair:
+    return _fake_of(rotary_of(rotary), q, direction), _fake_of(rotary_of(rotary), k, direction)
 
 
-def _keep(ctx: Any, inputs: Tuple[Any, ...], keyword_only_inputs: dict[str, Any], output: Any) -> None:
-    tensors = len(inputs) - 2
-    positions, ctx.rotary = inputs[tensors], inputs[tensors + 1]
-    ctx.options = dict(keyword_only_inputs)
-    ctx.options["direction"] = TRANSPOSED[ctx.options["direction"]]
+@torch.library.register_fake("ropewalk::apply_table", lib=LIBRARY)
+def _apply_table_fake(x: Tensor, *_: Any, **__: Any) -> Tensor:
+    return _fake_of(None, x, "forward")
+
+
+@torch.library.register_fake("ropewalk::apply_table_qk", lib=LIBRARY)
+def _apply_table_qk_fake(q: Tensor, k: Tensor, *_: Any, **__: Any) -> _Pair:
+    return _fake_of(None, q, "forward"), _fake_of(None, k, "forward")
+
+
+# ---- gradients: the transpose, by the same operators, so that a gradient has a gradient
+
+
+def _keep_rotate(ctx: Any, inputs: Tuple[Any, ...], keyword_only_inputs: dict[str, Any], output: Any) -> None:
+    *_, positions, ctx.rotary = inputs
+    if positions is not None:
+        refuse_gradient(positions)
+    ctx.options = {**keyword_only_inputs, "direction": TRANSPOSED[keyword_only_inputs["direction"]]}
     ctx.save_for_backward(positions)
+    ctx.set_materialize_grads(False)
 
 
-def _rotate_backward(ctx: Any, grad: Tensor) -> Tuple[Any, ...]:
+def _rotate_backward(ctx: Any, grad: Optional[Tensor]) -> Tuple[Any, ...]:
     (positions,) = ctx.saved_tensors
-    return torch.ops.ropewalk.rotate(grad, positions, ctx.rotary, **ctx.options), None, None
+    if grad is not None:
+        grad = torch.ops.ropewalk.rotate(grad, positions, ctx.rotary, **ctx.options)
+    return grad, None, None
 
 
 def _rotate_qk_backward(ctx: Any, grad_q: Optional[Tensor], grad_k: Optional[Tensor]) -> Tuple[Any, ...]:
     (positions,) = ctx.saved_tensors
-    if ctx.needs_input_grad[0] and ctx.needs_input_grad[1]:
+    want_q, want_k = (ctx.needs_input_grad[i] and grad is not None for i, grad in enumerate((grad_q, grad_k)))
+    if want_q and want_k:
         return *torch.ops.ropewalk.rotate_qk(grad_q, grad_k, positions, ctx.rotary, **ctx.options), None, None
-    grads: list[Any] = [None, None]
-    for i, (grad, role) in enumerate(((grad_q, "query"), (grad_k, "key"))):
-        if ctx.needs_input_grad[i]:
-            grads[i] = torch.ops.ropewalk.rotate(grad, positions, ctx.rotary, role=role, **ctx.options)
-    return *grads, None, None
+    if want_q:
+        return torch.ops.ropewalk.rotate(grad_q, positions, ctx.rotary, is_key=False, **ctx.options), None, None, None
+    if want_k:
+        return None, torch.ops.ropewalk.rotate(grad_k, positions, ctx.rotary, is_key=True, **ctx.options), None, None
+    return None, None, None, None
 
 
-torch.library.register_autograd("ropewalk::rotate", _rotate_backward, setup_context=_keep, lib=LIBRARY)
-torch.library.register_autograd("ropewalk::rotate_qk", _rotate_qk_backward, setup_context=_keep, lib=LIBRARY)
+torch.library.register_autograd("ropewalk::rotate", _rotate_backward, setup_context=_keep_rotate, lib=LIBRARY)
+torch.library.register_autograd("ropewalk::rotate_qk", _rotate_qk_backward, setup_context=_keep_rotate, lib=LIBRARY)
+
+
+def gradient_of_table(
+    inputs: Tuple[Tensor, ...], grads: Tuple[Optional[Tensor], ...], cos: Tensor, positions: Optional[Tensor], first: int, layout: str,
+    interleaved: bool, transpose: bool,
+) -> Tuple[Tensor, Tensor]:
+    """What cos and sin receive: sums over heads, and over the tokens that read one row."""
+    batch_axis, tokens_axis, heads_axis = axes_of(layout)
+    total: Any = None
+    for x, grad in zip(inputs, grads):
+        if grad is None:
+            continue
+        kind = torch.promote_types(x.dtype, cos.dtype)
+        pairs, width = cos.shape[-1], 2 * cos.shape[-1]
+
+        def split(one: Tensor) -> _Pair:
+            one = one[..., :width].to(kind)
+            return one.unflatten(-1, (pairs, 2)).unbind(-1) if interleaved else one.chunk(2, -1)  # type: ignore[return-value]
+
+        (x0, x1), (g0, g1) = split(x), split(grad)
+        both = torch.stack((g0 * x0 + g1 * x1, g1 * x0 - g0 * x1)).sum(heads_axis + 1)  # [2, .., tokens, pairs]
+        both = both.unsqueeze(1) if batch_axis is None else both.transpose(1, 2) if batch_axis == 1 else both
+        total = both if total is None else total + both
+    batch, tokens = total.shape[1], total.shape[2]
+    if cos.ndim == 3:
+        if cos.shape[0] == 1:
+            total = total.sum(1, keepdim=True)
+    else:
+        if positions is None:
+            positions = torch.arange(tokens, device=total.device) + first
+        if positions.ndim == 3:
+            positions = positions[0]
+        rows = positions.long().expand(batch, tokens).reshape(-1)
+        total = total.new_zeros(2, *cos.shape).index_add(1, rows, total.flatten(1, 2))
+    total = total.to(cos.dtype)
+    return total[0], -total[1] if transpose else total[1]
+
+
+def _keep_table(ctx: Any, inputs: Tuple[Any, ...], keyword_only_inputs: dict[str, Any], output: Any) -> None:
+    *tensors, cos, sin, positions = inputs
+    ctx.options, ctx.count = dict(keyword_only_inputs), len(tensors)
+    table_learns = cos.requires_grad or sin.requires_grad
+    ctx.save_for_backward(cos, sin, positions, *(tensors if table_learns else ()))
+    ctx.set_materialize_grads(False)
+
+
+def _table_backward(ctx: Any, *grads: Optional[Tensor]) -> Tuple[Any, ...]:
+    cos, sin, positions, *inputs = ctx.saved_tensors
+    options, count = ctx.options, ctx.count
+    back = {**options, "transpose": not options["transpose"]}
+    out: list[Optional[Tensor]] = [None] * count
+    wanted = [i for i in range(count) if ctx.needs_input_grad[i] and grads[i] is not None]
+    if len(wanted) == 2:
+        out = list(torch.ops.ropewalk.apply_table_qk(*grads, cos, sin, positions, **back))
+    else:
+        for i in wanted:
+            out[i] = torch.ops.ropewalk.apply_table(grads[i], cos, sin, positions, **back)
+    of_table: Tuple[Optional[Tensor], Optional[Tensor]] = (None, None)
+    if inputs and any(grad is not None for grad in grads):
+        of_table = gradient_of_table(tuple(inputs), grads, cos, positions, **options)
+    return *out, *(one if need else None for one, need in zip(of_table, ctx.needs_input_grad[count : count + 2])), None
+
+
+torch.library.register_autograd("ropewalk::apply_table", _table_backward, setup_context=_keep_table, lib=LIBRARY)
+torch.library.register_autograd("ropewalk::apply_table_qk", _table_backward, setup_context=_keep_table, lib=LIBRARY)
+
+
+# ---- vmap: one more axis of batch
+
+
+def _fold(x: Tensor, dim: Optional[int], size: int, layout: str) -> Tensor:
+    """The mapped axis into that of the batch; "thd" becomes "bshd"."""
+    x = x.movedim(dim, 0) if dim is not None else x.unsqueeze(0).expand(size, *x.shape)
+    batch = axes_of(layout)[0]
+    if batch is None:
+        return x
+    return x.movedim(0, batch).flatten(batch, batch + 1)
+
+
+def _unfold(x: Tensor, size: int, layout: str) -> Tensor:
+    batch = axes_of(layout)[0]
+    return x if batch is None else x.unflatten(batch, (size, -1)).movedim(batch, 0)
+
+
+def _fold_positions(positions: Optional[Tensor], dim: Optional[int], size: int, batch: int) -> Optional[Tensor]:
+    if positions is None or (dim is None and positions.ndim == 1):
+        return positions
+    p = positions.movedim(dim, 0) if dim is not None else positions.unsqueeze(0).expand(size, *positions.shape)
+    if p.ndim == 4:
+        p = p.movedim(1, 0)
+        return p.expand(p.shape[0], size, batch, p.shape[-1]).flatten(1, 2)
+    p = p.unsqueeze(1) if p.ndim == 2 else p
+    return p.expand(size, batch, p.shape[-1]).flatten(0, 1)
+
+
+def _batch_of(x: Tensor, dim: Optional[int], layout: str) -> int:
+    axis = axes_of(layout)[0]
+    if axis is None:
+        return 1
+    shape = list(x.shape)
+    if dim is not None:
+        del shape[dim]
+    return shape[axis]
+
+
+def _mapped(op: Callable[..., Any], count: int) -> Callable[..., Any]:
+    def rule(info: Any, in_dims: Tuple[Any, ...], *args: Any, layout: str = "bshd", **options: Any) -> Any:
+        size, tensors, dims = info.batch_size, args[:count], in_dims[:count]
+        batch = _batch_of(tensors[0], dims[0], layout)
+        folded = [_fold(x, dim, size, layout) for x, dim in zip(tensors, dims)]
+        positions = _fold_positions(args[count], in_dims[count], size, batch)
+        out = op(*folded, positions, *args[count + 1 :], layout="bshd" if layout == "thd" else layout, **options)
+        if count == 1:
+            return _unfold(out, size, layout), 0
+        return tuple(_unfold(one, size, layout) for one in out), (0, 0)
+
+    return rule
+
+
+def _mapped_table(count: int) -> Callable[..., Any]:
+    def rule(info: Any, in_dims: Tuple[Any, ...], *args: Any, first: int = 0, layout: str = "bshd", interleaved: bool = False,
+             transpose: bool = False) -> Any:
+        outs = tuple(
+            torch.vmap(
+                lambda x, cos, sin, p: _expression.apply_table(x, cos, sin, p, first, layout, interleaved, transpose),
+                in_dims=(in_dims[i], *in_dims[count:]),
+            )(args[i], *args[count:])
+            for i in range(count)
+        )
+        return (outs[0], 0) if count == 1 else (outs, (0, 0))
+
+    return rule
+
+
+torch.library.register_vmap("ropewalk::rotate", _mapped(torch.ops.ropewalk.rotate, 1), lib=LIBRARY)
+torch.library.register_vmap("ropewalk::rotate_qk", _mapped(torch.ops.ropewalk.rotate_qk, 2), lib=LIBRARY)
+torch.library.register_vmap("ropewalk::apply_table", _mapped_table(1), lib=LIBRARY)
+torch.library.register_vmap("ropewalk::apply_table_qk", _mapped_table(2), lib=LIBRARY)

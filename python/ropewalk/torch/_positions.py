@@ -55,3 +55,23 @@ def positions_of(
         return None, seqlen_offsets
     offsets = _as_tensor(seqlen_offsets, "seqlen_offsets", device).long()
     return offsets.reshape(-1, 1) + torch.arange(tokens, device=device), 0
+
+
+def check_positions(positions: Tensor, axes: int, tokens: int, batch: int) -> None:
+    """What the kernels check too; broadcasting would pass over it."""
+    shape = list(positions.shape)
+    if not 1 <= positions.ndim <= 3:
+        raise Error(f"position_ids: want [tokens], [batch, tokens] or [axes, batch, tokens], got {shape}")
+    if positions.is_complex() or positions.dtype == torch.bool:
+        raise Error(f"position_ids: want whole numbers (int64, int32), or float64 or float32 for coordinates, got {positions.dtype}")
+    if positions.ndim == 3 and shape[0] != axes:
+        raise Error(f"position_ids: want [{axes}, batch, tokens], got {shape}")
+    if shape[-1] != tokens:
+        raise Error(f"positions.tokens: want {tokens}, got {shape[-1]}")
+    if positions.ndim > 1 and shape[-2] not in (1, batch):
+        raise Error(f"positions.batch: want {batch}, got {shape[-2]}")
+
+
+def refuse_gradient(positions: Tensor) -> None:
+    if positions.requires_grad:
+        raise Error("position_ids: want positions without gradient, got ones that require it")
