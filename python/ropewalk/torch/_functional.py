@@ -117,12 +117,12 @@ def _turn(
             return _kernels.turned(rotary, q, k, position_ids, seqlen_offsets, cu_seqlens, layout, direction, is_key)
         if _wants_expression(q):
             return _kernels.turned_by_expression(rotary.text, q, k, position_ids, seqlen_offsets, cu_seqlens, layout, direction, is_key)
-    elif q.device.type not in ("cpu", "meta") and not _is_dtensor(q):
+    elif _is_traced_as_expression(q):
         return _kernels.turned_by_expression(rotary.text, q, k, position_ids, seqlen_offsets, cu_seqlens, layout, direction, is_key)
     positions, first = _where(q, position_ids, seqlen_offsets, cu_seqlens, layout)
     if k is None:
-        return torch.ops.ropewalk.rotate(q, positions, rotary.text, first=first, layout=layout, direction=direction, is_key=is_key)
-    return torch.ops.ropewalk.rotate_qk(q, k, positions, rotary.text, first=first, layout=layout, direction=direction)
+        return torch.ops.ropewalk.rotate(q, positions, first, rotary.text, layout, direction, is_key)
+    return torch.ops.ropewalk.rotate_qk(q, k, positions, first, rotary.text, layout, direction)
 
 
 # ---- through the dispatcher
@@ -130,12 +130,22 @@ def _turn(
 
 def _wants_expression(x: Tensor) -> bool:
     """Transforms of gradients are torch's own business: its operators have rules for all of them."""
-    if forward_ad._current_level >= 0:
-        return True
+    return forward_ad._current_level >= 0 or _gradients_are_transformed()
+
+
+def _gradients_are_transformed() -> bool:
     if _functorch_level() is None:
         return False
     mapped = torch._C._functorch.TransformType.Vmap
     return any(level.key() != mapped for level in torch._C._functorch.get_interpreter_stack())
+
+
+_gradients_are_transformed._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def _is_traced_as_expression(x: Tensor) -> bool:
+    """Where there is no kernel a compiler makes a better one of the expression than the operator would run."""
+    return _gradients_are_transformed() or (x.device.type not in ("cpu", "meta") and not _is_dtensor(x))
 
 
 def _is_dtensor(x: Tensor) -> bool:
@@ -328,15 +338,18 @@ def _turn_by_table(
                 return _kernels.turned_by_table(q, k, cos, sin, *where, layout, interleaved, transpose)
         elif _wants_expression(q):
             return _kernels.turned_by_table_expression(q, k, cos, sin, *where, layout, interleaved, transpose)
-    elif q.device.type not in ("cpu", "meta") and not _is_dtensor(q):
+    elif _is_traced_as_expression(q):
         return _kernels.turned_by_table_expression(q, k, cos, sin, *where, layout, interleaved, transpose)
     if cos.ndim == 3 and (position_ids is not None or seqlen_offsets is not None or cu_seqlens is not None):
         raise Error(f"cos: want [max_pos, rotary_dim / 2] beside positions, got a row for each token, {list(cos.shape)}")
     positions, first = (None, 0) if cos.ndim == 3 else _where(q, *where, layout)
-    options = {"first": first, "layout": layout, "interleaved": interleaved, "transpose": transpose}
+    if _is_dtensor(q):
+        from ropewalk.torch import _sharding
+
+        cos, sin = _sharding.replicated(cos, q), _sharding.replicated(sin, q)
     if k is None:
-        return torch.ops.ropewalk.apply_table(q, cos, sin, positions, **options)
-    return torch.ops.ropewalk.apply_table_qk(q, k, cos, sin, positions, **options)
+        return torch.ops.ropewalk.apply_table(q, cos, sin, positions, first, layout, interleaved, transpose)
+    return torch.ops.ropewalk.apply_table_qk(q, k, cos, sin, positions, first, layout, interleaved, transpose)
 
 
 def apply_rotary_emb(

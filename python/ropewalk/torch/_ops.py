@@ -1,11 +1,13 @@
 """The operators that torch knows, as programs of torch.compile and torch.export hold them:
 
-    ropewalk::rotate(x, positions, rotary, *, first, layout, direction, is_key)              rotary: Rotary.text
-    ropewalk::rotate_qk(q, k, positions, rotary, *, first, layout, direction)
-    ropewalk::apply_table(x, cos, sin, positions, *, first, layout, interleaved, transpose)
-    ropewalk::apply_table_qk(q, k, cos, sin, positions, *, first, layout, interleaved, transpose)
+    ropewalk::rotate(x, positions, first, rotary, layout, direction, is_key)
+    ropewalk::rotate_qk(q, k, positions, first, rotary, layout, direction)
+    ropewalk::apply_table(x, cos, sin, positions, first, layout, interleaved, transpose)
+    ropewalk::apply_table_qk(q, k, cos, sin, positions, first, layout, interleaved, transpose)
 
 positions: [tokens], [batch, tokens] or [axes, batch, tokens]; None: first, first + 1, ...
+rotary: Rotary.text. Everything behind the tensors is positional, `first` first: register_sharding takes what follows the first whole
+number, and nothing else, for part of a call's identity.
 """
 
 from __future__ import annotations
@@ -21,13 +23,14 @@ from ropewalk.torch._positions import axes_of, refuse_gradient
 
 LIBRARY = torch.library.Library("ropewalk", "DEF")
 
-_WHERE = "*, SymInt first=0, str layout='bshd'"
 for _schema in (
-    f"rotate(Tensor x, Tensor? positions, str rotary, {_WHERE}, str direction='forward', bool is_key=False) -> Tensor",
-    f"rotate_qk(Tensor q, Tensor k, Tensor? positions, str rotary, {_WHERE}, str direction='forward') -> (Tensor, Tensor)",
-    f"apply_table(Tensor x, Tensor cos, Tensor sin, Tensor? positions, {_WHERE}, bool interleaved=False, bool transpose=False) -> Tensor",
-    f"apply_table_qk(Tensor q, Tensor k, Tensor cos, Tensor sin, Tensor? positions, {_WHERE}, bool interleaved=False, "
-    "bool transpose=False) -> (Tensor, Tensor)",
+    "rotate(Tensor x, Tensor? positions, SymInt first, str rotary, str layout='bshd', str direction='forward', bool is_key=False) -> Tensor",
+    "rotate_qk(Tensor q, Tensor k, Tensor? positions, SymInt first, str rotary, str layout='bshd', str direction='forward') "
+    "-> (Tensor, Tensor)",
+    "apply_table(Tensor x, Tensor cos, Tensor sin, Tensor? positions, SymInt first=0, str layout='bshd', bool interleaved=False, "
+    "bool transpose=False) -> Tensor",
+    "apply_table_qk(Tensor q, Tensor k, Tensor cos, Tensor sin, Tensor? positions, SymInt first=0, str layout='bshd', "
+    "bool interleaved=False, bool transpose=False) -> (Tensor, Tensor)",
 ):
     LIBRARY.define(_schema, tags=(torch.Tag.pt2_compliant_tag,))
 
@@ -42,7 +45,7 @@ def _contiguous(out: Any) -> Any:
 
 
 def _rotate(
-    x: Tensor, positions: Optional[Tensor], rotary: str, *, first: int = 0, layout: str = "bshd", direction: str = "forward",
+    x: Tensor, positions: Optional[Tensor], first: int, rotary: str, layout: str = "bshd", direction: str = "forward",
     is_key: bool = False,
 ) -> Tensor:
     operator = rotary_of(rotary)
@@ -51,7 +54,7 @@ def _rotate(
 
 
 def _rotate_qk(
-    q: Tensor, k: Tensor, positions: Optional[Tensor], rotary: str, *, first: int = 0, layout: str = "bshd", direction: str = "forward",
+    q: Tensor, k: Tensor, positions: Optional[Tensor], first: int, rotary: str, layout: str = "bshd", direction: str = "forward",
 ) -> _Pair:
     operator = rotary_of(rotary)
     out = turned(operator, q, k, positions, first if positions is None else None, None, layout, direction)
@@ -59,7 +62,7 @@ def _rotate_qk(
 
 
 def _apply_table(
-    x: Tensor, cos: Tensor, sin: Tensor, positions: Optional[Tensor], *, first: int = 0, layout: str = "bshd",
+    x: Tensor, cos: Tensor, sin: Tensor, positions: Optional[Tensor], first: int = 0, layout: str = "bshd",
     interleaved: bool = False, transpose: bool = False,
 ) -> Tensor:
     start = first if positions is None and cos.ndim == 2 else None
@@ -68,7 +71,7 @@ def _apply_table(
 
 
 def _apply_table_qk(
-    q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, positions: Optional[Tensor], *, first: int = 0, layout: str = "bshd",
+    q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, positions: Optional[Tensor], first: int = 0, layout: str = "bshd",
     interleaved: bool = False, transpose: bool = False,
 ) -> _Pair:
     start = first if positions is None and cos.ndim == 2 else None
@@ -87,33 +90,36 @@ def _fake_of(operator: Any, x: Tensor, direction: str) -> Tensor:
 
 
 @torch.library.register_fake("ropewalk::rotate", lib=LIBRARY)
-def _rotate_fake(x: Tensor, positions: Any, rotary: str, *, direction: str = "forward", **_: Any) -> Tensor:
+def _rotate_fake(x: Tensor, positions: Any, first: int, rotary: str, layout: str = "bshd", direction: str = "forward", *_: Any) -> Tensor:
     return _fake_of(rotary_of(rotary), x, direction)
 
 
 @torch.library.register_fake("ropewalk::rotate_qk", lib=LIBRARY)
-def _rotate_qk_fake(q: Tensor, k: Tensor, positions: Any, rotary: str, *, direction: str = "forward", **_: Any) -> _Pair:
+def _rotate_qk_fake(
+    q: Tensor, k: Tensor, positions: Any, first: int, rotary: str, layout: str = "bshd", direction: str = "forward",
+) -> _Pair:
     return _fake_of(rotary_of(rotary), q, direction), _fake_of(rotary_of(rotary), k, direction)
 
 
 @torch.library.register_fake("ropewalk::apply_table", lib=LIBRARY)
-def _apply_table_fake(x: Tensor, *_: Any, **__: Any) -> Tensor:
+def _apply_table_fake(x: Tensor, *_: Any) -> Tensor:
     return _fake_of(None, x, "forward")
 
 
 @torch.library.register_fake("ropewalk::apply_table_qk", lib=LIBRARY)
-def _apply_table_qk_fake(q: Tensor, k: Tensor, *_: Any, **__: Any) -> _Pair:
+def _apply_table_qk_fake(q: Tensor, k: Tensor, *_: Any) -> _Pair:
     return _fake_of(None, q, "forward"), _fake_of(None, k, "forward")
 
 
 # ---- gradients: the transpose, by the same operators, so that a gradient has a gradient
 
 
-def _keep_rotate(ctx: Any, inputs: Tuple[Any, ...], keyword_only_inputs: dict[str, Any], output: Any) -> None:
-    *_, positions, ctx.rotary = inputs
+def _keep_rotate(ctx: Any, inputs: Tuple[Any, ...], output: Any) -> None:
+    positions, first, rotary, layout, direction = inputs[1 if isinstance(output, Tensor) else 2 :][:5]
     if positions is not None:
         refuse_gradient(positions)
-    ctx.options = {**keyword_only_inputs, "direction": TRANSPOSED[keyword_only_inputs["direction"]]}
+    ctx.options = first, rotary, layout, TRANSPOSED[direction]
+    ctx.is_key = isinstance(output, Tensor) and inputs[-1]
     ctx.save_for_backward(positions)
     ctx.set_materialize_grads(False)
 
@@ -121,20 +127,21 @@ def _keep_rotate(ctx: Any, inputs: Tuple[Any, ...], keyword_only_inputs: dict[st
 def _rotate_backward(ctx: Any, grad: Optional[Tensor]) -> Tuple[Any, ...]:
     (positions,) = ctx.saved_tensors
     if grad is not None:
-        grad = torch.ops.ropewalk.rotate(grad, positions, ctx.rotary, **ctx.options)
-    return grad, None, None
+        grad = torch.ops.ropewalk.rotate(grad, positions, *ctx.options, ctx.is_key)
+    return grad, *(None,) * 6
 
 
 def _rotate_qk_backward(ctx: Any, grad_q: Optional[Tensor], grad_k: Optional[Tensor]) -> Tuple[Any, ...]:
     (positions,) = ctx.saved_tensors
     want_q, want_k = (ctx.needs_input_grad[i] and grad is not None for i, grad in enumerate((grad_q, grad_k)))
+    out: Tuple[Optional[Tensor], ...] = (None, None)
     if want_q and want_k:
-        return *torch.ops.ropewalk.rotate_qk(grad_q, grad_k, positions, ctx.rotary, **ctx.options), None, None
-    if want_q:
-        return torch.ops.ropewalk.rotate(grad_q, positions, ctx.rotary, is_key=False, **ctx.options), None, None, None
-    if want_k:
-        return None, torch.ops.ropewalk.rotate(grad_k, positions, ctx.rotary, is_key=True, **ctx.options), None, None
-    return None, None, None, None
+        out = torch.ops.ropewalk.rotate_qk(grad_q, grad_k, positions, *ctx.options)
+    elif want_q:
+        out = torch.ops.ropewalk.rotate(grad_q, positions, *ctx.options, False), None
+    elif want_k:
+        out = None, torch.ops.ropewalk.rotate(grad_k, positions, *ctx.options, True)
+    return *out, *(None,) * 5
 
 
 torch.library.register_autograd("ropewalk::rotate", _rotate_backward, setup_context=_keep_rotate, lib=LIBRARY)
@@ -177,29 +184,30 @@ def gradient_of_table(
     return total[0], -total[1] if transpose else total[1]
 
 
-def _keep_table(ctx: Any, inputs: Tuple[Any, ...], keyword_only_inputs: dict[str, Any], output: Any) -> None:
-    *tensors, cos, sin, positions = inputs
-    ctx.options, ctx.count = dict(keyword_only_inputs), len(tensors)
+def _keep_table(ctx: Any, inputs: Tuple[Any, ...], output: Any) -> None:
+    ctx.count = 1 if isinstance(output, Tensor) else 2
+    cos, sin, positions, *ctx.options = inputs[ctx.count :]
     table_learns = cos.requires_grad or sin.requires_grad
-    ctx.save_for_backward(cos, sin, positions, *(tensors if table_learns else ()))
+    ctx.save_for_backward(cos, sin, positions, *(inputs[: ctx.count] if table_learns else ()))
     ctx.set_materialize_grads(False)
 
 
 def _table_backward(ctx: Any, *grads: Optional[Tensor]) -> Tuple[Any, ...]:
     cos, sin, positions, *inputs = ctx.saved_tensors
-    options, count = ctx.options, ctx.count
-    back = {**options, "transpose": not options["transpose"]}
+    first, layout, interleaved, transpose = ctx.options
+    back = first, layout, interleaved, not transpose
+    count = ctx.count
     out: list[Optional[Tensor]] = [None] * count
     wanted = [i for i in range(count) if ctx.needs_input_grad[i] and grads[i] is not None]
     if len(wanted) == 2:
-        out = list(torch.ops.ropewalk.apply_table_qk(*grads, cos, sin, positions, **back))
+        out = list(torch.ops.ropewalk.apply_table_qk(*grads, cos, sin, positions, *back))
     else:
         for i in wanted:
-            out[i] = torch.ops.ropewalk.apply_table(grads[i], cos, sin, positions, **back)
+            out[i] = torch.ops.ropewalk.apply_table(grads[i], cos, sin, positions, *back)
     of_table: Tuple[Optional[Tensor], Optional[Tensor]] = (None, None)
     if inputs and any(grad is not None for grad in grads):
-        of_table = gradient_of_table(tuple(inputs), grads, cos, positions, **options)
-    return *out, *(one if need else None for one, need in zip(of_table, ctx.needs_input_grad[count : count + 2])), None
+        of_table = gradient_of_table(tuple(inputs), grads, cos, positions, *ctx.options)
+    return *out, *(one if need else None for one, need in zip(of_table, ctx.needs_input_grad[count : count + 2])), *(None,) * 5
 
 
 torch.library.register_autograd("ropewalk::apply_table", _table_backward, setup_context=_keep_table, lib=LIBRARY)
@@ -245,12 +253,12 @@ def _batch_of(x: Tensor, dim: Optional[int], layout: str) -> int:
 
 
 def _mapped(op: Callable[..., Any], count: int) -> Callable[..., Any]:
-    def rule(info: Any, in_dims: Tuple[Any, ...], *args: Any, layout: str = "bshd", **options: Any) -> Any:
+    def rule(info: Any, in_dims: Tuple[Any, ...], *args: Any) -> Any:
         size, tensors, dims = info.batch_size, args[:count], in_dims[:count]
-        batch = _batch_of(tensors[0], dims[0], layout)
+        positions, first, rotary, layout, *rest = (*args[count:], *("bshd",)[: count + 4 - len(args)])
         folded = [_fold(x, dim, size, layout) for x, dim in zip(tensors, dims)]
-        positions = _fold_positions(args[count], in_dims[count], size, batch)
-        out = op(*folded, positions, *args[count + 1 :], layout="bshd" if layout == "thd" else layout, **options)
+        positions = _fold_positions(positions, in_dims[count], size, _batch_of(tensors[0], dims[0], layout))
+        out = op(*folded, positions, first, rotary, "bshd" if layout == "thd" else layout, *rest)
         if count == 1:
             return _unfold(out, size, layout), 0
         return tuple(_unfold(one, size, layout) for one in out), (0, 0)
@@ -259,13 +267,12 @@ def _mapped(op: Callable[..., Any], count: int) -> Callable[..., Any]:
 
 
 def _mapped_table(count: int) -> Callable[..., Any]:
-    def rule(info: Any, in_dims: Tuple[Any, ...], *args: Any, first: int = 0, layout: str = "bshd", interleaved: bool = False,
-             transpose: bool = False) -> Any:
+    def rule(info: Any, in_dims: Tuple[Any, ...], *args: Any) -> Any:
+        tensors, options = count + 3, (*args[count + 3 :], *(0, "bshd", False, False)[len(args) - count - 3 :])
         outs = tuple(
             torch.vmap(
-                lambda x, cos, sin, p: _expression.apply_table(x, cos, sin, p, first, layout, interleaved, transpose),
-                in_dims=(in_dims[i], *in_dims[count:]),
-            )(args[i], *args[count:])
+                lambda x, cos, sin, p: _expression.apply_table(x, cos, sin, p, *options), in_dims=(in_dims[i], *in_dims[count:tensors])
+            )(args[i], *args[count:tensors])
             for i in range(count)
         )
         return (outs[0], 0) if count == 1 else (outs, (0, 0))
