@@ -307,8 +307,6 @@ def table_channels(head_dim: int, pairs: int, interleaved: bool) -> Tuple[int, .
 
 
 def check_table(x: Tensor, cos: Tensor, sin: Tensor, positions: Optional[Tensor], tokens: int, batch: int) -> None:
-    if cos.shape != sin.shape:
-        raise Error(f"sin: want the shape of cos, {list(cos.shape)}, got {list(sin.shape)}")
     if cos.ndim == 2:
         if positions is not None:
             check_positions(positions, 1, tokens, batch)
@@ -317,8 +315,6 @@ def check_table(x: Tensor, cos: Tensor, sin: Tensor, positions: Optional[Tensor]
         return
     if cos.ndim != 3:
         raise Error(f"cos: want [max_pos, rotary_dim / 2] or [batch, tokens, rotary_dim / 2], got {list(cos.shape)}")
-    if positions is not None:
-        raise Error(f"cos: want [max_pos, rotary_dim / 2] beside positions, got a row for each token, {list(cos.shape)}")
     if cos.shape[0] not in (1, batch) or cos.shape[1] != tokens:
         raise Error(f"cos: want rows for {batch} x {tokens} tokens, got {list(cos.shape)}")
 

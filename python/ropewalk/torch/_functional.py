@@ -211,7 +211,7 @@ def rotate(
         >>> turned.flatten()
         tensor([-1.4134,  1.8791, -2.8289,  4.0582])
         >>> rotate(spec, turned, seqlen_offsets=3, inverse=True).flatten()
-        tensor([1.0000, 2.0000, 3.0000, 4.0000])
+        tensor([1., 2., 3., 4.])
     """
     return _turn(_operator(rotary), q, k, position_ids, seqlen_offsets, cu_seqlens, layout, "inverse" if inverse else "forward")
 
@@ -266,7 +266,7 @@ _KINDS_OF_WIDE_TABLES = (
 )
 
 
-def _checked_table(x: Tensor, cos: Tensor, sin: Tensor) -> None:
+def _check_table(x: Tensor, cos: Tensor, sin: Tensor, *where: Any) -> None:
     for name, table in (("cos", cos), ("sin", sin)):
         if not isinstance(table, Tensor):
             raise Error(f"{name}: want a tensor, got {type(table).__name__}")
@@ -274,6 +274,10 @@ def _checked_table(x: Tensor, cos: Tensor, sin: Tensor) -> None:
             raise Error(f"{name}: want float32 (a table in fewer bits has lost the far positions), got {table.dtype}")
         if table.ndim not in (2, 3):
             raise Error(f"{name}: want [max_pos, rotary_dim / 2] or [batch, tokens, rotary_dim / 2], got {list(table.shape)}")
+    if cos.shape != sin.shape:
+        raise Error(f"sin: want the shape of cos, {list(cos.shape)}, got {list(sin.shape)}")
+    if cos.ndim == 3 and any(one is not None for one in where):
+        raise Error(f"cos: want [max_pos, rotary_dim / 2] beside positions, got a row for each token, {list(cos.shape)}")
     pairs = cos.shape[-1]
     if 2 * pairs > x.shape[-1]:
         raise Error(f"cos: want at most {x.shape[-1] // 2} columns for heads of {x.shape[-1]}, got {pairs}: {_KINDS_OF_WIDE_TABLES}")
@@ -340,8 +344,6 @@ def _turn_by_table(
             return _kernels.turned_by_table_expression(q, k, cos, sin, *where, layout, interleaved, transpose)
     elif _is_traced_as_expression(q):
         return _kernels.turned_by_table_expression(q, k, cos, sin, *where, layout, interleaved, transpose)
-    if cos.ndim == 3 and (position_ids is not None or seqlen_offsets is not None or cu_seqlens is not None):
-        raise Error(f"cos: want [max_pos, rotary_dim / 2] beside positions, got a row for each token, {list(cos.shape)}")
     positions, first = (None, 0) if cos.ndim == 3 else _where(q, *where, layout)
     if _is_dtensor(q):
         from ropewalk.torch import _sharding
@@ -381,7 +383,7 @@ def apply_rotary_emb(
         >>> apply_rotary_emb(x, angle.cos(), angle.sin(), position_ids=torch.tensor([3])).flatten()
         tensor([-1.4134,  1.8791, -2.8289,  4.0582])
     """
-    _checked_table(x, cos, sin)
+    _check_table(x, cos, sin, position_ids, seqlen_offsets, cu_seqlens)
     if not torch.compiler.is_compiling() and _is_plain(cos) and _nobody_listens():
         _refuse_wide_table(x, cos, sin)
     return _turn_by_table(x, None, cos, sin, position_ids, seqlen_offsets, cu_seqlens, layout, interleaved, inverse)
@@ -401,7 +403,7 @@ def apply_rotary_emb_qk(
     inverse: bool = False,
 ) -> Tuple[Tensor, Tensor]:
     """`apply_rotary_emb` of queries and keys at once, whose heads and strides may differ."""
-    _checked_table(q, cos, sin)
+    _check_table(q, cos, sin, position_ids, seqlen_offsets, cu_seqlens)
     if not torch.compiler.is_compiling() and _is_plain(cos) and _nobody_listens():
         _refuse_wide_table(q, cos, sin)
     return _turn_by_table(q, k, cos, sin, position_ids, seqlen_offsets, cu_seqlens, layout, interleaved, inverse)

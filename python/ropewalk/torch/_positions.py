@@ -26,6 +26,8 @@ def _as_tensor(numbers: Any, name: str, device: torch.device) -> Tensor:
             numbers = torch.as_tensor(numbers)
         except (TypeError, ValueError, RuntimeError) as error:
             raise Error(f"{name}: want numbers, got {numbers!r}") from error
+    elif numbers.requires_grad:
+        raise Error(f"{name}: want positions without gradient, got ones that require it")
     return numbers.to(device) if numbers.device != device else numbers
 
 
