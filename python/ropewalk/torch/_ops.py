@@ -266,21 +266,47 @@ def _mapped(op: Callable[..., Any], count: int) -> Callable[..., Any]:
     return rule
 
 
-def _mapped_table(count: int) -> Callable[..., Any]:
+def _mapped_table(op: Callable[..., Any], count: int) -> Callable[..., Any]:
     def rule(info: Any, in_dims: Tuple[Any, ...], *args: Any) -> Any:
-        tensors, options = count + 3, (*args[count + 3 :], *(0, "bshd", False, False)[len(args) - count - 3 :])
-        outs = tuple(
-            torch.vmap(
-                lambda x, cos, sin, p: _expression.apply_table(x, cos, sin, p, *options), in_dims=(in_dims[i], *in_dims[count:tensors])
-            )(args[i], *args[count:tensors])
-            for i in range(count)
-        )
-        return (outs[0], 0) if count == 1 else (outs, (0, 0))
+        size, tensors, dims = info.batch_size, args[:count], in_dims[:count]
+        first, layout, *rest = (*args[count + 3 :], *(0, "bshd")[max(0, len(args) - count - 3) :])
+        batch = _batch_of(tensors[0], dims[0], layout)
+        folded = [_fold(x, dim, size, layout) for x, dim in zip(tensors, dims)]
+        cos, sin, positions = args[count : count + 3]
+        cos_dim, sin_dim, positions_dim = in_dims[count : count + 3]
+        by_token = cos.ndim - (cos_dim is not None) == 3
+        if not by_token and cos_dim is None and sin_dim is None:
+            positions = _fold_positions(positions, positions_dim, size, batch)
+        else:
+            tokens = folded[0].shape[axes_of("bshd" if layout == "thd" else layout)[1]]
+            cos, sin = (_rows_for_each(table, dim, positions, positions_dim, size, batch, tokens, first, by_token)
+                        for table, dim in ((cos, cos_dim), (sin, sin_dim)))
+            positions, first = None, 0
+        out = op(*folded, cos, sin, positions, first, "bshd" if layout == "thd" else layout, *rest)
+        if count == 1:
+            return _unfold(out, size, layout), 0
+        return tuple(_unfold(one, size, layout) for one in out), (0, 0)
 
     return rule
 
 
+def _rows_for_each(
+    table: Tensor, dim: Optional[int], positions: Optional[Tensor], positions_dim: Optional[int], size: int, batch: int, tokens: int,
+    first: int, by_token: bool,
+) -> Tensor:
+    """[size * batch, tokens, pairs]: the row that every token of every mapped call reads."""
+    table = table.movedim(dim, 0) if dim is not None else table.unsqueeze(0).expand(size, *table.shape)
+    if not by_token:
+        if positions is None:
+            positions, positions_dim = torch.arange(tokens, device=table.device) + first, None
+        p = _fold_positions(positions, positions_dim, size, batch)
+        assert p is not None
+        p = p.expand(size * batch, tokens).reshape(size, batch * tokens, 1).long()
+        table = table.gather(1, p.expand(-1, -1, table.shape[-1])).unflatten(1, (batch, tokens))
+    return table.expand(size, batch, tokens, table.shape[-1]).flatten(0, 1)
+
+
 torch.library.register_vmap("ropewalk::rotate", _mapped(torch.ops.ropewalk.rotate, 1), lib=LIBRARY)
 torch.library.register_vmap("ropewalk::rotate_qk", _mapped(torch.ops.ropewalk.rotate_qk, 2), lib=LIBRARY)
-torch.library.register_vmap("ropewalk::apply_table", _mapped_table(1), lib=LIBRARY)
-torch.library.register_vmap("ropewalk::apply_table_qk", _mapped_table(2), lib=LIBRARY)
+torch.library.register_vmap("ropewalk::apply_table", _mapped_table(torch.ops.ropewalk.apply_table, 1), lib=LIBRARY)
+torch.library.register_vmap("ropewalk::apply_table_qk", _mapped_table(torch.ops.ropewalk.apply_table_qk, 2), lib=LIBRARY)
