@@ -17,6 +17,10 @@
 #include <tuple>
 #include <vector>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 namespace ropewalk::python {
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -31,6 +35,9 @@ Direction direction_named(std::string_view name) {
   if (name == "shift") return Direction::kShift;
   refuse("direction", "want \"forward\", \"inverse\", \"transpose\" or \"shift\", got \"" + std::string(name) + '"');
 }
+
+// Work of some microseconds is done sooner than the interpreter's lock is given away and taken back.
+constexpr std::int64_t kFewElements = 1 << 14;
 
 /// One or two tensors and where their results go; the results may be None, for in place.
 class Operands {
@@ -50,6 +57,7 @@ class Operands {
     }
   }
   std::span<const RotaryOperand> all() const noexcept { return std::span(operands_).first(count_); }
+  std::int64_t elements() const noexcept { return held_[0].elements() + (count_ > 1 ? held_[1].elements() : 0); }
   const HeadsView& front() const noexcept { return operands_.front().in; }
 
  private:
@@ -66,6 +74,7 @@ void turn(const Rotary& rotary, nb::handle q, nb::handle k, nb::handle q_out, nb
   const RotaryCall how{.direction = direction_named(direction), .threads = threads};
   const auto run = [&](const auto& view) {
     refuse_if(rotary.check(operands.all(), view));
+    if (operands.elements() < kFewElements) return rotary.apply(operands.all(), view, how);
     const nb::gil_scoped_release others_may_run;
     rotary.apply(operands.all(), view, how);
   };
@@ -75,10 +84,80 @@ void turn(const Rotary& rotary, nb::handle q, nb::handle k, nb::handle q_out, nb
     run(positions.coordinates());
 }
 
-/// torch.empty_like. Whoever has a tensor has imported torch.
+/// What is asked of torch itself, by C functions that torch hands to Python. Set once, by ropewalk.torch.
+struct Torch {
+  PyObject *tensor, *parameter, *empty_like, *is_grad_enabled, *is_inference, *threads, *forward_ad;
+  std::vector<PyObject*> counts;   ///< give 0 or False while nobody listens
+  std::vector<PyObject*> objects;  ///< give None while nobody listens
+};
+Torch* torch = nullptr;
+
+nb::object called(PyObject* function) {
+  nb::object value = nb::steal(PyObject_CallNoArgs(function));
+  if (!value.is_valid()) throw nb::python_error();
+  return value;
+}
+
+bool says_yes(PyObject* function) { return PyObject_IsTrue(called(function).ptr()) == 1; }
+
+bool is_yes(nb::handle object, PyObject* attribute) {
+  const nb::object value = nb::steal(PyObject_GetAttr(object.ptr(), attribute));
+  if (!value.is_valid()) throw nb::python_error();
+  return PyObject_IsTrue(value.ptr()) == 1;
+}
+
+bool method_says_yes(nb::handle object, PyObject* method) {
+  const nb::object value = nb::steal(PyObject_CallMethodNoArgs(object.ptr(), method));
+  if (!value.is_valid()) throw nb::python_error();
+  return PyObject_IsTrue(value.ptr()) == 1;
+}
+
+PyObject* interned(const char* word) { return PyUnicode_InternFromString(word); }
+
+/// A tensor of torch's own class whose memory holds what it says.
+bool is_plain(nb::handle x) {
+  static PyObject *const is_neg = interned("is_neg"), *const is_cpu = interned("is_cpu");
+  PyObject* const type = reinterpret_cast<PyObject*>(Py_TYPE(x.ptr()));
+  return (type == torch->tensor || type == torch->parameter) && is_yes(x, is_cpu) && !method_says_yes(x, is_neg);
+}
+
+/// True if no mode, transform or tracer wants to see what torch is asked to do.
+bool nobody_listens() {
+  static PyObject* const level = interned("_current_level");
+  for (PyObject* const count : torch->counts)
+    if (says_yes(count)) return false;
+  for (PyObject* const object : torch->objects)
+    if (!called(object).is_none()) return false;
+  const nb::object forward = nb::steal(PyObject_GetAttr(torch->forward_ad, level));
+  if (!forward.is_valid()) throw nb::python_error();
+  return PyLong_AsLong(forward.ptr()) < 0;
+}
+
+bool learns(nb::handle q, nb::handle k) {
+  static PyObject* const requires_grad = interned("requires_grad");
+  if (!is_yes(q, requires_grad) && (k.is_none() || !is_yes(k, requires_grad))) return false;
+  return says_yes(torch->is_grad_enabled);
+}
+
 nb::object empty_like_tensor(nb::handle tensor) {
-  static PyObject* const make = nb::object(nb::module_::import_("torch").attr("empty_like")).release().ptr();
-  return nb::steal(nb::handle(PyObject_CallOneArg(make, tensor.ptr())));
+  return nb::steal(nb::handle(PyObject_CallOneArg(torch->empty_like, tensor.ptr())));
+}
+
+// From here on new memory is asked for in pages of 2 MiB: the system clears it page by page as it is written, and of
+// 167 MB of queries and keys the rotation itself took an eighth.
+constexpr std::int64_t kManyBytes = std::int64_t{1} << 22;
+
+void ask_for_large_pages(const Array& x) {
+#if defined(__linux__)
+  constexpr std::uintptr_t kPage = std::uintptr_t{1} << 21;
+  const std::int64_t bytes = x.elements() * (x.element() == Element::kFloat32 ? 4 : 2);
+  if (bytes < kManyBytes) return;
+  const auto begin = (reinterpret_cast<std::uintptr_t>(x.data()) + kPage - 1) / kPage * kPage;
+  const auto end = (reinterpret_cast<std::uintptr_t>(x.data()) + static_cast<std::uintptr_t>(bytes)) / kPage * kPage;
+  if (begin < end) static_cast<void>(madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE));
+#else
+  static_cast<void>(x);
+#endif
 }
 
 bool is_served(const Array& x) noexcept {
@@ -95,12 +174,59 @@ nb::object turned(const Rotary& rotary, nb::handle q, nb::handle k, nb::handle p
     if (!is_served(Array::of_tensor(x, kNames[i]))) return nb::none();
     out[i] = empty_like_tensor(x);
     if (!out[i].is_valid()) throw nb::python_error();
-    if (!is_served(Array::of_tensor(out[i], kNames[i]))) return nb::none();
+    const Array fresh = Array::of_tensor(out[i], kNames[i]);
+    if (!is_served(fresh)) return nb::none();
+    ask_for_large_pages(fresh);
   }
   turn(rotary, q, k, out[0], out[1], position_ids, seqlen_offsets, cu_seqlens, layout, direction, first_is_key,
        threads);
   if (count == 1) return out[0];
   return nb::make_tuple(out[0], out[1]);
+}
+
+/// The whole of a call where nobody listens and nothing learns; None where torch has to see it.
+nb::object turned_straight(const Rotary& rotary, nb::handle q, nb::handle k, nb::handle position_ids,
+                           nb::handle seqlen_offsets, nb::handle cu_seqlens, const char* layout,
+                           const char* direction) {
+  if (!is_plain(q) || (!k.is_none() && !is_plain(k)) || !nobody_listens() || learns(q, k)) return nb::none();
+  const int threads = nb::cast<int>(called(torch->threads));
+  return turned(rotary, q, k, position_ids, seqlen_offsets, cu_seqlens, layout, direction, false, threads);
+}
+
+/// The same into given tensors, or in place where they are None; False where torch has to see it.
+bool turn_straight(const Rotary& rotary, nb::handle q, nb::handle k, nb::handle q_out, nb::handle k_out,
+                   nb::handle position_ids, nb::handle seqlen_offsets, nb::handle cu_seqlens, const char* layout,
+                   const char* direction) {
+  static PyObject* const is_inference = interned("is_inference");
+  const std::size_t count = k.is_none() ? 1 : 2;
+  const nb::handle in[] = {q, k}, out[] = {q_out.is_none() ? q : q_out, k_out.is_none() ? k : k_out};
+  for (std::size_t i = 0; i < count; ++i)
+    if (!is_plain(in[i]) || (out[i].ptr() != in[i].ptr() && !is_plain(out[i]))) return false;
+  if (!nobody_listens() || learns(q, k) || learns(out[0], out[1])) return false;
+  const bool inference = says_yes(torch->is_inference);
+  for (std::size_t i = 0; i < count; ++i)
+    if (!is_served(Array::of_tensor(in[i], kNames[i])) || !is_served(Array::of_tensor(out[i], kNames[i])) ||
+        method_says_yes(out[i], is_inference) != inference)
+      return false;
+  const int threads = nb::cast<int>(called(torch->threads));
+  turn(rotary, q, k, q_out, k_out, position_ids, seqlen_offsets, cu_seqlens, layout, direction, false, threads);
+  return true;
+}
+
+void ask_torch(nb::dict with) {
+  const auto kept = [](nb::handle object) { return nb::borrow(object).release().ptr(); };
+  auto* const made = new Torch{.tensor = kept(with["Tensor"]),
+                               .parameter = kept(with["Parameter"]),
+                               .empty_like = kept(with["empty_like"]),
+                               .is_grad_enabled = kept(with["is_grad_enabled"]),
+                               .is_inference = kept(with["is_inference_mode_enabled"]),
+                               .threads = kept(with["get_num_threads"]),
+                               .forward_ad = kept(with["forward_ad"]),
+                               .counts = {},
+                               .objects = {}};
+  for (const nb::handle one : with["counts"]) made->counts.push_back(kept(one));
+  for (const nb::handle one : with["objects"]) made->objects.push_back(kept(one));
+  torch = made;  // stays until the process ends
 }
 
 /// The operator that says no more than which channels of a head turn.
@@ -220,6 +346,13 @@ void bind_torch(nb::module_& m) {
   m.def("turned_tensors", turned, "rotary"_a, "q"_a, "k"_a.none(), "position_ids"_a.none(), "seqlen_offsets"_a.none(),
         "cu_seqlens"_a.none(), "layout"_a, "direction"_a, "first_is_key"_a, "threads"_a,
         "turn_tensors into new tensors like q and k; None if the kernels serve not their dtypes or strides.");
+  m.def("turned_straight", turned_straight, "rotary"_a, "q"_a, "k"_a.none(), "position_ids"_a.none(),
+        "seqlen_offsets"_a.none(), "cu_seqlens"_a.none(), "layout"_a, "direction"_a,
+        "turned_tensors if torch need not see the call (no mode, transform, tracer or gradient); else None.");
+  m.def("turn_straight", turn_straight, "rotary"_a, "q"_a, "k"_a.none(), "q_out"_a.none(), "k_out"_a.none(),
+        "position_ids"_a.none(), "seqlen_offsets"_a.none(), "cu_seqlens"_a.none(), "layout"_a, "direction"_a,
+        "turn_tensors if torch need not see the call; else False and nothing is written.");
+  m.def("ask_torch", ask_torch, "functions"_a, "Which functions of torch say who listens.");
   m.def("turn_tensors_by_table", turn_by_table, "q"_a, "k"_a.none(), "cos"_a, "sin"_a, "q_out"_a.none(),
         "k_out"_a.none(), "position_ids"_a.none(), "seqlen_offsets"_a.none(), "cu_seqlens"_a.none(), "layout"_a,
         "interleaved"_a, "transpose"_a, "threads"_a,

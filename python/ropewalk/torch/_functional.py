@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from ropewalk import text
+from ropewalk import _core, text
 from ropewalk._core import Error
 from ropewalk.rotary import Rotary
 from ropewalk.spec import RotarySpec
@@ -27,6 +27,22 @@ _dispatch_modes = torch._C._len_torch_dispatch_stack
 _function_modes = torch._C._len_torch_function_stack
 _functorch_level = torch._C._functorch.peek_interpreter_stack
 _Parameter = torch.nn.Parameter
+
+
+_core.ask_torch({
+    "Tensor": Tensor,
+    "Parameter": _Parameter,
+    "empty_like": torch.empty_like,
+    "is_grad_enabled": torch.is_grad_enabled,
+    "is_inference_mode_enabled": torch.is_inference_mode_enabled,
+    "get_num_threads": torch.get_num_threads,
+    "forward_ad": forward_ad,
+    "counts": [_is_tracing, _dispatch_modes, _function_modes],
+    "objects": [_functorch_level],
+})
+_turned_straight, _turn_straight = _core.turned_straight, _core.turn_straight
+_increment_version = torch._C._increment_version
+_is_compiling = torch.compiler.is_compiling
 
 
 def _is_plain(x: Any) -> bool:
@@ -173,10 +189,10 @@ def _where(x: Tensor, position_ids: Any, seqlen_offsets: Any, cu_seqlens: Any, l
 
 @overload
 def rotate(rotary: Operator, q: Tensor, k: None = None, *, position_ids: Any = ..., seqlen_offsets: Any = ..., cu_seqlens: Any = ...,
-           layout: str = ..., inverse: bool = ...) -> Tensor: ...
+           layout: str = ..., inverse: bool = ..., out: Optional[Tensor] = ...) -> Tensor: ...
 @overload
 def rotate(rotary: Operator, q: Tensor, k: Tensor, *, position_ids: Any = ..., seqlen_offsets: Any = ..., cu_seqlens: Any = ...,
-           layout: str = ..., inverse: bool = ...) -> Tuple[Tensor, Tensor]: ...
+           layout: str = ..., inverse: bool = ..., out: Optional[Tuple[Tensor, Tensor]] = ...) -> Tuple[Tensor, Tensor]: ...
 
 
 def rotate(
@@ -189,6 +205,7 @@ def rotate(
     cu_seqlens: Any = None,
     layout: str = "bshd",
     inverse: bool = False,
+    out: Any = None,
 ) -> Turned:
     """Turns queries, and keys if there are any, into new tensors. Differentiable any number of times.
 
@@ -199,6 +216,7 @@ def rotate(
         Or seqlen_offsets: a number or [batch]. Or cu_seqlens: [sequences + 1] over packed tokens ("thd"), with seqlen_offsets if they do
         not begin at 0. Nothing: 0, 1, 2, ...
     inverse: undo it: y = R(-p) x / attention_factor.
+    out: where results go: a tensor like q, or (like q, like k). Not differentiable. Large results cost more time to allocate than to form.
 
     Returns tensors of the dtypes and shapes of q and k. Arithmetic is float32 (float64 for float64) under any autocast.
     Raises ropewalk.Error, by the argument's name. While torch traces, values cannot be looked at: shapes are checked and contents of
@@ -213,7 +231,35 @@ def rotate(
         >>> rotate(spec, turned, seqlen_offsets=3, inverse=True).flatten()
         tensor([1., 2., 3., 4.])
     """
-    return _turn(_operator(rotary), q, k, position_ids, seqlen_offsets, cu_seqlens, layout, "inverse" if inverse else "forward")
+    direction = "inverse" if inverse else "forward"
+    if out is not None:
+        return _rotate_into(_operator(rotary), q, k, out, position_ids, seqlen_offsets, cu_seqlens, layout, direction)
+    if not _is_compiling() and type(rotary) is Rotary:
+        turned = _turned_straight(rotary, q, k, position_ids, seqlen_offsets, cu_seqlens, layout, direction)
+        if turned is not None:
+            return turned
+    return _turn(_operator(rotary), q, k, position_ids, seqlen_offsets, cu_seqlens, layout, direction)
+
+
+def _rotate_into(
+    operator: Any, q: Tensor, k: Optional[Tensor], out: Any, position_ids: Any, seqlen_offsets: Any, cu_seqlens: Any, layout: str,
+    direction: str,
+) -> Any:
+    outs = (out,) if k is None else tuple(out)
+    for x, one in zip((q, k), outs):
+        if not isinstance(one, Tensor) or one.shape != x.shape or one.dtype != x.dtype:  # type: ignore[union-attr]
+            raise Error(f"out: want tensors of the shape and dtype of what is turned, {list(x.shape)}, got {one!r:.60}")  # type: ignore[union-attr]
+    second = None if k is None else outs[1]
+    if not _is_compiling() and _turn_straight(
+            operator, q, k, outs[0], second, position_ids, seqlen_offsets, cu_seqlens, layout, direction):
+        _increment_version(outs)
+        return out
+    if _grad_enabled() and any(one is not None and one.requires_grad for one in (q, k, *outs)):
+        raise Error("out: want tensors without gradient, for what is written there has no history")
+    turned = _turn(operator, q, k, position_ids, seqlen_offsets, cu_seqlens, layout, direction)
+    for one, result in zip(outs, (turned,) if k is None else turned):
+        one.copy_(result)
+    return out
 
 
 @overload
@@ -241,23 +287,13 @@ def rotate_(
     still needs.
     """
     operator, direction = _operator(rotary), "inverse" if inverse else "forward"
-    if not torch.compiler.is_compiling() and _is_plain(q) and (k is None or _is_plain(k)) and _nobody_listens():
-        learns = _grad_enabled() and (q.requires_grad or (k is not None and k.requires_grad))
-        if not learns and _can_write(q) and (k is None or _can_write(k)):
-            _kernels.turn_in_place(operator, q, k, position_ids, seqlen_offsets, cu_seqlens, layout, direction)
-            torch.autograd.graph.increment_version(q if k is None else (q, k))
-            return q if k is None else (q, k)
+    if not _is_compiling() and _turn_straight(operator, q, k, None, None, position_ids, seqlen_offsets, cu_seqlens, layout, direction):
+        _increment_version((q,) if k is None else (q, k))
+        return q if k is None else (q, k)
     turned = _turn(operator, q, k, position_ids, seqlen_offsets, cu_seqlens, layout, direction)
     if k is None:
         return q.copy_(turned)
     return q.copy_(turned[0]), k.copy_(turned[1])
-
-
-def _can_write(x: Tensor) -> bool:
-    """Whether the kernel may write where x lies; torch has the last word on everything else."""
-    if x.dtype == torch.float64 or x.is_inference() != torch.is_inference_mode_enabled():
-        return False
-    return x.stride(-1) == 1 or x.shape[-1] == 1
 
 
 _KINDS_OF_WIDE_TABLES = (

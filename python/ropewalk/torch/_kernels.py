@@ -59,13 +59,6 @@ def turned(
     return q_out if k is None else (q_out, k_out)
 
 
-def turn_in_place(
-    rotary: Rotary, q: Tensor, k: Optional[Tensor], position_ids: Any, seqlen_offsets: Any, cu_seqlens: Any, layout: str, direction: str
-) -> None:
-    """For dtypes and strides that the kernels serve."""
-    _core.turn_tensors(rotary, q, k, None, None, position_ids, seqlen_offsets, cu_seqlens, layout, direction, False, torch.get_num_threads())
-
-
 def turned_by_expression(
     text: str, q: Tensor, k: Optional[Tensor], position_ids: Any, seqlen_offsets: Any, cu_seqlens: Any, layout: str,
     direction: str, is_key: bool,
