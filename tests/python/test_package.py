@@ -3,17 +3,18 @@
 import doctest
 import importlib
 import os
-import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import ropewalk
 
-CORE = sorted(f"ropewalk.{found.name}" for found in pkgutil.iter_modules(ropewalk.__path__) if not found.ispkg and not found.name.startswith("_"))
+FILES = sorted(Path(ropewalk.__path__[0]).rglob("*.py"))
+MODULES = sorted({".".join(("ropewalk", *path.relative_to(ropewalk.__path__[0]).with_suffix("").parts)).removesuffix(".__init__") for path in FILES} - {"ropewalk.__main__"})
 
 
-@pytest.mark.parametrize("name", ["ropewalk", *CORE])
+@pytest.mark.parametrize("name", MODULES)
 def test_examples_in_docstrings_run(name):
     try:
         module = importlib.import_module(name)
@@ -70,5 +71,6 @@ def test_types_hold(tmp_path):
     wrong = mypy("program.py").stdout
     assert "theta" in wrong or "RotarySpec" in wrong
     assert wrong.count("error:") == 2, wrong
-    own = mypy(*[word for name in ["ropewalk", *CORE] for word in ("-m", name)])
+    # What stands on torch cannot be strict: torch's own functions are in part untyped.
+    own = mypy(*[word for name in MODULES if not name.startswith(("ropewalk.torch", "ropewalk.hf", "ropewalk.compat")) for word in ("-m", name)])
     assert own.returncode == 0, own.stdout
