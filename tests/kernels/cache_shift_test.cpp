@@ -71,6 +71,22 @@ void shift_checked(const Rotary& rotary, const Cache& cache, std::span<const std
   shift(rotary, cache.view(), slots, PositionsView::row(deltas), {.threads = threads});
 }
 
+// Enough for three threads (threads.hpp).
+const CacheShape kManySlots{.pages = 9, .page_tokens = 37, .heads = 5, .head_dim = 128};
+
+std::vector<std::int64_t> counted_from(std::int64_t first) {
+  std::vector<std::int64_t> numbers(static_cast<std::size_t>(kManySlots.slots()));
+  std::iota(numbers.begin(), numbers.end(), first);
+  return numbers;
+}
+
+/// Every slot once, far from its neighbours.
+std::vector<std::int64_t> shuffled() {
+  std::vector<std::int64_t> slots = counted_from(0);
+  for (auto& slot : slots) slot = slot * 7 % kManySlots.slots();
+  return slots;
+}
+
 class CacheShift : public support::EveryTarget {};
 
 TEST_P(CacheShift, HasTheBitsOfReadingTurningAndRounding) {
@@ -195,6 +211,24 @@ TEST_P(CacheShift, EveryAxisHasItsOwnDelta) {
   }
 }
 
+TEST_P(CacheShift, ThreadsDoNotChangeAByte) {
+  const auto rotary = support::made(spec_of(128, 128, 0, PairLayout::kHalf));
+  const std::vector<std::int64_t> positions = counted_from(1000), slots = shuffled(), deltas = counted_from(-150);
+  const auto by = PositionsView::row(deltas);
+  for (const Format format : {Format{CacheFormat::kFloat32, false}, Format{CacheFormat::kInt4, true}}) {
+    Cache one(kManySlots, format), many(kManySlots, format), before(kManySlots, format);
+    fill(before, kManySlots, rotary, PositionsView::row(positions));
+    one.copy_from(before);
+    ASSERT_FALSE(check_shift(rotary, one.view(), slots, by));
+    shift(rotary, one.view(), slots, by, {.threads = 1});
+    for (const int threads : {0, 2, 3}) {
+      many.copy_from(before);
+      shift(rotary, many.view(), slots, by, {.threads = threads});
+      EXPECT_TRUE(one.same_bytes(many)) << threads << ' ' << format.name();
+    }
+  }
+}
+
 ROPEWALK_ON_EVERY_TARGET(CacheShift);
 
 class CacheRerotation : public support::EveryTarget {
@@ -305,6 +339,33 @@ TEST_P(CacheRerotation, FromASpecToItselfNothingChanges) {
   carried->apply(cache.view(), slots, PositionsView::row(positions));
   for (std::int64_t t = 0; t < 2; ++t)
     for (std::int64_t h = 0; h < 2; ++h) EXPECT_EQ(cache.load(t, h), before.load(t, h));
+}
+
+TEST_P(CacheRerotation, ThreadsDoNotChangeAByte) {
+  RotarySpec from = spec_of(128, 128, 0, PairLayout::kHalf), to = from;
+  to.theta = 500000.0;
+  const auto carried = Rerotation::make(from, 0, to, 0);
+  ASSERT_TRUE(carried);
+  const std::vector<std::int64_t> positions = counted_from(1000), slots = shuffled();
+  const auto where = PositionsView::row(positions);
+  for (const Format format : {Format{CacheFormat::kFloat32, false}, Format{CacheFormat::kInt4, true}}) {
+    Cache one(kManySlots, format), many(kManySlots, format), before(kManySlots, format);
+    fill(before, kManySlots, support::made(from), where);
+    one.copy_from(before);
+    ASSERT_FALSE(carried->check(one.view(), slots, where));
+    carried->apply(one.view(), slots, where, {.threads = 1});
+    for (const int threads : {0, 2, 3}) {
+      many.copy_from(before);
+      carried->apply(many.view(), slots, where, {.threads = threads});
+      EXPECT_TRUE(one.same_bytes(many)) << threads << ' ' << format.name();
+    }
+  }
+  Tensor alone({.tokens = 333, .heads = 5, .head_dim = 128}, DType::kFloat32), shared(alone.shape(), DType::kFloat32);
+  alone.fill(4), shared.fill(4);
+  ASSERT_FALSE(carried->check(alone.view(), where));
+  carried->apply(alone.view(), where, {.threads = 1});
+  carried->apply(shared.view(), where, {.threads = 3});
+  EXPECT_TRUE(alone.same_elements(shared));
 }
 
 ROPEWALK_ON_EVERY_TARGET(CacheRerotation);

@@ -190,27 +190,30 @@ TEST_P(Memory, WritingPastTheCachesChangesNoBit) {
       }
 }
 
+// Tokens for calls that stay on their thread, and for calls that take a second one each.
 TEST_P(Memory, ManyThreadsShareOneOperator) {
-  const auto rotary = support::made(spec_of(64, 64, 0));
-  const Shape shape{.tokens = 65, .heads = 3, .head_dim = 64};
-  const auto positions = positions_from(12345, 65);
-  Tensor want(shape, DType::kFloat32);
-  support::turn(rotary, want.fill(37).view(), PositionsView::row(positions));
-  std::vector<std::thread> threads;
-  std::vector<char> same(64, 0);
-  for (std::size_t i = 0; i < same.size(); ++i)
-    threads.emplace_back([&, i] {
-      bool all = true;
-      for (int round = 0; round < 4; ++round) {
-        Tensor x(shape, DType::kFloat32);
-        const RotaryOperand operands[] = {RotaryOperand::in_place(x.fill(37).view())};
-        rotary.apply(operands, PositionsView::row(positions), {.threads = 2});
-        all = all && x.same_elements(want);
-      }
-      same[i] = all ? 1 : 0;
-    });
-  for (auto& thread : threads) thread.join();
-  EXPECT_EQ(std::accumulate(same.begin(), same.end(), 0), 64);
+  for (const auto& [tokens, rounds] : {std::pair{65, 4}, {700, 1}}) {
+    const auto rotary = support::made(spec_of(64, 64, 0));
+    const Shape shape{.tokens = tokens, .heads = 3, .head_dim = 64};
+    const auto positions = positions_from(12345, tokens);
+    Tensor want(shape, DType::kFloat32);
+    support::turn(rotary, want.fill(37).view(), PositionsView::row(positions), {.threads = 1});
+    std::vector<std::thread> threads;
+    std::vector<char> same(64, 0);
+    for (std::size_t i = 0; i < same.size(); ++i)
+      threads.emplace_back([&, i, rounds = rounds] {
+        bool all = true;
+        for (int round = 0; round < rounds; ++round) {
+          Tensor x(shape, DType::kFloat32);
+          const RotaryOperand operands[] = {RotaryOperand::in_place(x.fill(37).view())};
+          rotary.apply(operands, PositionsView::row(positions), {.threads = 2});
+          all = all && x.same_elements(want);
+        }
+        same[i] = all ? 1 : 0;
+      });
+    for (auto& thread : threads) thread.join();
+    EXPECT_EQ(std::accumulate(same.begin(), same.end(), 0), 64) << tokens;
+  }
 }
 
 TEST_P(Memory, NothingIsDoneToNothing) {
