@@ -1,8 +1,9 @@
-# make demo    a real language model, a table and a picture of where its positions stop carrying
-# make test    every test: C++, Python, parity with transformers and torch, the kernels for AArch64 under an emulator
-# make build   build/ropewalk
-# make bench   the kernels against the memory of this machine and against what else is installed, into bench/results/
-# make clean   what was built; .cache/ (the model) and .venv/ stay, `make distclean` takes them too
+# make demo     a real language model, a table and a picture of where its positions stop carrying
+# make test     every test: C++, Python, parity with transformers and torch, the kernels for AArch64 under an emulator
+# make sanitize the tests once more under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer, built anew (an hour)
+# make build    build/ropewalk
+# make bench    the kernels against the memory of this machine and against what else is installed, into bench/results/
+# make clean    what was built; .cache/ (the model) and .venv/ stay, `make distclean` takes them too
 #
 # Each of them sets up what it needs (Debian packages, and for `test` a Python environment in .venv), needs no other first,
 # and can be run again. As root, work is done as the owner of this folder, so that no file here ends up root's.
@@ -37,12 +38,14 @@ DEMO := demo
 DEMO_LENGTHS ?=
 DEMO_SCALINGS ?= none,linear:2,dynamic:2,yarn:4
 DEMO_ARGS ?=
+# asan or tsan alone
+SANITIZERS ?=
 # --quick, --full, --only REGEX, ...: docs/bench.md
 BENCH_ARGS ?=
 
 .PHONY: help
 help:
-	@sed -n '1,5p' Makefile | sed 's/^# //'
+	@sed -n '1,6p' Makefile | sed 's/^# //'
 
 .PHONY: system
 system:
@@ -67,6 +70,11 @@ test: system
 	@$(if $(CROSS),$(AS_OWNER) cmake --preset aarch64 >/dev/null)
 	@$(if $(CROSS),$(AS_OWNER) cmake --build --preset aarch64 --parallel $(JOBS))
 	@$(AS_OWNER) scripts/test.sh
+
+.PHONY: sanitize
+sanitize: system
+	@scripts/setup.sh --python
+	@$(AS_OWNER) env JOBS=$(JOBS) scripts/sanitize.sh $(SANITIZERS)
 
 .PHONY: bench
 bench: system
