@@ -36,12 +36,12 @@ def main():
     torch.manual_seed(0)
     model = Attention()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
-    for step in range(401):
+    for step in range(201):
         loss = loss_of(model, 64, first=0)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        if step % 100 == 0:
+        if step % 50 == 0:
             print(f"step {step:3}: loss {loss.item():.4f}")
     with torch.no_grad():
         for tokens, first in ((64, 10_000_000), (2048, 0)):

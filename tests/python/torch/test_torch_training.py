@@ -1,5 +1,9 @@
 """A tiny Llama of transformers trained with our operator has the original's losses."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from ropewalk.torch import RotaryEmbedding, apply_rotary_emb_qk, from_hf_cos_sin
@@ -72,3 +76,9 @@ def test_the_curve_is_the_original_s(monkeypatch, rope):
 
     monkeypatch.setattr(modeling_llama, "apply_rotary_pos_emb", by_table)
     assert (losses(settings) - original).abs().max() < 1e-4
+
+def test_the_example_learns_and_carries_far():
+    program = Path(__file__).resolve().parents[3] / "examples" / "python" / "train_with_torch.py"
+    lines = subprocess.run([sys.executable, program], check=True, capture_output=True, text=True).stdout.splitlines()
+    far, long = (float(line.rsplit(" ", 1)[1]) for line in lines[-2:])
+    assert far < 0.01 and long < 0.05, lines
