@@ -62,8 +62,8 @@ const ExchangeApi* exchange_api_of(nb::handle object) {
   static const ExchangeApi* answer = nullptr;
   PyTypeObject* const type = Py_TYPE(object.ptr());
   if (type == last) return answer;
-  const nb::object capsule = nb::getattr(nb::handle(reinterpret_cast<PyObject*>(type)), "__dlpack_c_exchange_api__",
-                                         nb::none());
+  const nb::object capsule =
+      nb::getattr(nb::handle(reinterpret_cast<PyObject*>(type)), "__dlpack_c_exchange_api__", nb::none());
   answer = nullptr;
   if (PyCapsule_IsValid(capsule.ptr(), "dlpack_exchange_api"))
     answer = static_cast<const ExchangeApi*>(PyCapsule_GetPointer(capsule.ptr(), "dlpack_exchange_api"));

@@ -66,9 +66,9 @@ class Operands {
   std::array<RotaryOperand, 2> operands_;
 };
 
-void turn(const Rotary& rotary, nb::handle q, nb::handle k, nb::handle q_out, nb::handle k_out,
-          nb::handle position_ids, nb::handle seqlen_offsets, nb::handle cu_seqlens, const char* layout,
-          const char* direction, bool first_is_key, int threads) {
+void turn(const Rotary& rotary, nb::handle q, nb::handle k, nb::handle q_out, nb::handle k_out, nb::handle position_ids,
+          nb::handle seqlen_offsets, nb::handle cu_seqlens, const char* layout, const char* direction,
+          bool first_is_key, int threads) {
   const Operands operands(q, k, q_out, k_out, order_named(layout), first_is_key);
   const Positions positions(position_ids, seqlen_offsets, cu_seqlens, operands.front(), rotary.spec().axes());
   const RotaryCall how{.direction = direction_named(direction), .threads = threads};
@@ -161,8 +161,16 @@ void ask_for_large_pages(const Array& x) {
 }
 
 bool is_served(const Array& x) noexcept {
-  const bool dtype = x.element() == Element::kFloat32 || x.element() == Element::kBFloat16 || x.element() == Element::kFloat16;
+  const bool dtype =
+      x.element() == Element::kFloat32 || x.element() == Element::kBFloat16 || x.element() == Element::kFloat16;
   return dtype && (x.dims() == 0 || x.size(x.dims() - 1) < 2 || x.stride(x.dims() - 1) == 1);
+}
+
+bool is_alike(const Array& a, const Array& b) noexcept {
+  if (a.element() != b.element() || a.dims() != b.dims()) return false;
+  for (std::size_t axis = 0; axis < a.dims(); ++axis)
+    if (a.size(axis) != b.size(axis)) return false;
+  return true;
 }
 
 nb::object turned(const Rotary& rotary, nb::handle q, nb::handle k, nb::handle position_ids, nb::handle seqlen_offsets,
@@ -204,10 +212,11 @@ bool turn_straight(const Rotary& rotary, nb::handle q, nb::handle k, nb::handle 
     if (!is_plain(in[i]) || (out[i].ptr() != in[i].ptr() && !is_plain(out[i]))) return false;
   if (!nobody_listens() || learns(q, k) || learns(out[0], out[1])) return false;
   const bool inference = says_yes(torch->is_inference);
-  for (std::size_t i = 0; i < count; ++i)
-    if (!is_served(Array::of_tensor(in[i], kNames[i])) || !is_served(Array::of_tensor(out[i], kNames[i])) ||
-        method_says_yes(out[i], is_inference) != inference)
-      return false;
+  for (std::size_t i = 0; i < count; ++i) {
+    const Array from = Array::of_tensor(in[i], kNames[i]), to = Array::of_tensor(out[i], kNames[i]);
+    if (!is_served(from) || !is_served(to) || !is_alike(from, to)) return false;
+    if (method_says_yes(out[i], is_inference) != inference) return false;
+  }
   const int threads = nb::cast<int>(called(torch->threads));
   turn(rotary, q, k, q_out, k_out, position_ids, seqlen_offsets, cu_seqlens, layout, direction, false, threads);
   return true;
@@ -260,7 +269,8 @@ void turn_by_table(nb::handle q, nb::handle k, nb::handle cos, nb::handle sin, n
   const Operands operands(q, k, q_out, k_out, order_named(layout), false);
   const HeadsView& x = operands.front();
   const Array cosines = table_of(cos, "cos"), sines = table_of(sin, "sin");
-  if (cosines.shape() != sines.shape()) refuse("sin", "want the shape of cos, " + cosines.shape() + ", got " + sines.shape());
+  if (cosines.shape() != sines.shape())
+    refuse("sin", "want the shape of cos, " + cosines.shape() + ", got " + sines.shape());
   const std::size_t dims = cosines.dims();
   const std::int64_t pairs = cosines.size(dims - 1);
   for (std::size_t axis = 0; axis + 1 < dims; ++axis)
@@ -301,9 +311,7 @@ void turn_by_table(nb::handle q, nb::handle k, nb::handle cos, nb::handle sin, n
   rotary.apply(operands.all(), table, view, how);
 }
 
-std::vector<std::int64_t> as_signed(const std::vector<std::uint64_t>& turns) {
-  return {turns.begin(), turns.end()};
-}
+std::vector<std::int64_t> as_signed(const std::vector<std::uint64_t>& turns) { return {turns.begin(), turns.end()}; }
 
 nb::dict numbers_of(const Rotary& rotary) {
   const RotarySpec& spec = rotary.spec();

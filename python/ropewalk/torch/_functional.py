@@ -246,14 +246,13 @@ def _rotate_into(
     direction: str,
 ) -> Any:
     outs = (out,) if k is None else tuple(out)
+    second = None if k is None else outs[1]
+    if not _is_compiling() and _turn_straight(operator, q, k, outs[0], second, position_ids, seqlen_offsets, cu_seqlens, layout, direction):
+        _increment_version(outs)
+        return out
     for x, one in zip((q, k), outs):
         if not isinstance(one, Tensor) or one.shape != x.shape or one.dtype != x.dtype:  # type: ignore[union-attr]
             raise Error(f"out: want tensors of the shape and dtype of what is turned, {list(x.shape)}, got {one!r:.60}")  # type: ignore[union-attr]
-    second = None if k is None else outs[1]
-    if not _is_compiling() and _turn_straight(
-            operator, q, k, outs[0], second, position_ids, seqlen_offsets, cu_seqlens, layout, direction):
-        _increment_version(outs)
-        return out
     if _grad_enabled() and any(one is not None and one.requires_grad for one in (q, k, *outs)):
         raise Error("out: want tensors without gradient, for what is written there has no history")
     turned = _turn(operator, q, k, position_ids, seqlen_offsets, cu_seqlens, layout, direction)
