@@ -39,6 +39,23 @@ Direction direction_named(std::string_view name) {
 // Work of some microseconds is done sooner than the interpreter's lock is given away and taken back.
 constexpr std::int64_t kFewElements = 1 << 14;
 
+// From here on new memory is asked for in pages of 2 MiB: the system clears it page by page as it is written, and of
+// 167 MB of queries and keys the rotation itself took an eighth.
+constexpr std::int64_t kManyBytes = std::int64_t{1} << 22;
+
+void ask_for_large_pages(const Array& x) {
+#if defined(__linux__)
+  constexpr std::uintptr_t kPage = std::uintptr_t{1} << 21;
+  const std::int64_t bytes = x.elements() * (x.element() == Element::kFloat32 ? 4 : 2);
+  if (bytes < kManyBytes) return;
+  const auto begin = (reinterpret_cast<std::uintptr_t>(x.data()) + kPage - 1) / kPage * kPage;
+  const auto end = (reinterpret_cast<std::uintptr_t>(x.data()) + static_cast<std::uintptr_t>(bytes)) / kPage * kPage;
+  if (begin < end) static_cast<void>(madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE));
+#else
+  static_cast<void>(x);
+#endif
+}
+
 /// One or two tensors and where their results go; the results may be None, for in place.
 class Operands {
  public:
@@ -57,6 +74,11 @@ class Operands {
     }
   }
   std::span<const RotaryOperand> all() const noexcept { return std::span(operands_).first(count_); }
+  /// For results that nobody has written to yet.
+  void ask_for_large_pages() const {
+    for (std::size_t i = 2; i < 2 + count_; ++i)
+      if (held_[i].data() != nullptr) python::ask_for_large_pages(held_[i]);
+  }
   std::int64_t elements() const noexcept { return held_[0].elements() + (count_ > 1 ? held_[1].elements() : 0); }
   const HeadsView& front() const noexcept { return operands_.front().in; }
 
@@ -141,23 +163,6 @@ bool learns(nb::handle q, nb::handle k) {
 
 nb::object empty_like_tensor(nb::handle tensor) {
   return nb::steal(nb::handle(PyObject_CallOneArg(torch->empty_like, tensor.ptr())));
-}
-
-// From here on new memory is asked for in pages of 2 MiB: the system clears it page by page as it is written, and of
-// 167 MB of queries and keys the rotation itself took an eighth.
-constexpr std::int64_t kManyBytes = std::int64_t{1} << 22;
-
-void ask_for_large_pages(const Array& x) {
-#if defined(__linux__)
-  constexpr std::uintptr_t kPage = std::uintptr_t{1} << 21;
-  const std::int64_t bytes = x.elements() * (x.element() == Element::kFloat32 ? 4 : 2);
-  if (bytes < kManyBytes) return;
-  const auto begin = (reinterpret_cast<std::uintptr_t>(x.data()) + kPage - 1) / kPage * kPage;
-  const auto end = (reinterpret_cast<std::uintptr_t>(x.data()) + static_cast<std::uintptr_t>(bytes)) / kPage * kPage;
-  if (begin < end) static_cast<void>(madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE));
-#else
-  static_cast<void>(x);
-#endif
 }
 
 bool is_served(const Array& x) noexcept {
@@ -304,6 +309,7 @@ void turn_by_table(nb::handle q, nb::handle k, nb::handle cos, nb::handle sin, n
     view = positions->whole();
     if (view.data == nullptr && x.tokens > 0) refuse("position_ids", "want an address, got null");
   }
+  operands.ask_for_large_pages();
   const Rotary& rotary = channels_that_turn(x.head_dim, 2 * pairs, interleaved);
   const RotaryCall how{.direction = transpose ? Direction::kTranspose : Direction::kForward, .threads = threads};
   refuse_if(rotary.check(operands.all(), table, view, how.direction));
