@@ -62,6 +62,18 @@ void bind_config(nb::module_& m) {
           "hazards", [](const CheckpointPositions& self, std::int64_t length) { return hazards_of(self, length); },
           "length"_a = 0, "What may go wrong at `length` tokens (0: max_context).")
       .def(
+          "with_scaling",
+          [](const CheckpointPositions& self, nb::handle scaling) {
+            CheckpointPositions scaled = self;
+            for (LayerKind& kind : scaled.kinds)
+              if (kind.spec && kind.name != "sliding_attention" && kind.name != "chunked_attention")
+                kind.spec->scaling = scaling_from(scaling);
+            return scaled;
+          },
+          "scaling"_a,
+          "The same under another scaling of every kind that sees the whole context, as `ropewalk eval` takes it: kinds of "
+          "near keys only keep theirs.")
+      .def(
           "fingerprint",
           [](const CheckpointPositions& self, std::int64_t running_length) {
             return value_or_refuse(fingerprint(self, running_length));

@@ -5,6 +5,7 @@
     handle.undo()
 """
 
+from ropewalk.hf._evaluate import evaluate
 from ropewalk.hf._install import Installation, install
 
-__all__ = ["Installation", "install"]
+__all__ = ["Installation", "evaluate", "install"]

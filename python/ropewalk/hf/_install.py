@@ -24,7 +24,7 @@ CLASSES: Dict[str, Callable[[type], Any]] = {"attention": attention_class, "rota
 
 _LOGITS = {torch.float32: 1e-4, torch.float64: 1e-4}  # relative to the largest; halves: what bfloat16 rounds
 _HALF_LOGITS = 0.06
-_LOCAL = ("sliding_attention", "chunked_attention")  # kinds that see near keys only, whose scaling stays
+LOCAL = ("sliding_attention", "chunked_attention")  # kinds that see near keys only, whose scaling stays
 
 
 class Installation:
@@ -73,7 +73,7 @@ def install(
     scaling: Union[None, str, Scaling] = None,
     numerics: Numerics = "exact",
     *,
-    on_growth: Optional[OnGrowth] = None,
+    on_growth: OnGrowth = "recompute",
     probe_forward: bool = True,
 ) -> Installation:
     """Replaces the rotary modules and the rotation of one loaded model of transformers.
@@ -83,11 +83,10 @@ def install(
         "dynamic:2", "linear:2", "ntk:4", "none"), which starts from the length the checkpoint was trained for. Layers that see
         only near keys keep their own, as in `ropewalk eval`.
     numerics: "exact", or "fp32" for the float32 phases of transformers.
-    on_growth: what happens to cached keys when a growing sequence changes the frequencies (dynamic NTK, LongRoPE).
-        "rerotate": they are carried over to the new frequencies; one layer then equals a fresh prefill, in deeper layers the
-        values of the past stay those of the frequencies they were computed under. "recompute": the past is computed anew, which
-        equals a fresh prefill at any depth and costs one. None: LongRoPE recomputes (it changes once), dynamic NTK re-rotates
-        (it changes with every token beyond the trained length).
+    on_growth: what happens to a cache when a growing sequence changes the frequencies: LongRoPE once, dynamic NTK with every
+        token beyond the trained length. "recompute": the past is computed anew, so that every step equals a fresh prefill, and
+        costs one. "rerotate": cached keys are carried over to the new frequencies, which costs little; in one layer that equals
+        a fresh prefill, but deeper layers keep what they computed from states under the old frequencies.
     probe_forward: also runs the model on 8 tokens before and after, and compares the logits.
 
     Everything is compared with the original first. Raises ropewalk.Error, with the module's path, for what is not known or
@@ -97,8 +96,8 @@ def install(
         raise Error(f"model: want a model of transformers, got {type(model).__name__}")
     if any(isinstance(getattr(m, "_ropewalk", None), (Tables, FixedTable)) for m in model.modules()):
         raise Error("model: want one without this library's rotation, got one that has it (undo() the other installation)")
-    if on_growth not in (None, "rerotate", "recompute"):
-        raise Error(f'on_growth: want "rerotate", "recompute" or None, got {on_growth!r}')
+    if on_growth not in ("recompute", "rerotate"):
+        raise Error(f'on_growth: want "recompute" or "rerotate", got {on_growth!r}')
     handle = Installation(model)
     try:
         _replace(handle, model, scaling, numerics, on_growth, probe_forward)
@@ -113,7 +112,7 @@ def _replace(
     model: Any,
     scaling: Union[None, str, Scaling],
     numerics: Numerics,
-    on_growth: Optional[OnGrowth],
+    on_growth: OnGrowth,
     probe_forward: bool,
 ) -> None:
     found: List[Tuple[str, nn.Module, Tables, Any]] = []
@@ -176,6 +175,8 @@ def _no_rotation(model: Any) -> str:
     try:
         positions = read_positions(model.config)
     except Error as error:
+        if not any(_reads_tables(type(module)) for module in model.modules()):
+            return "which does not rotate: no module makes or reads a table of cosines"
         return f"of which nothing is known ({error})"
     if all(kind.spec is None for kind in positions.kinds):
         return "which does not rotate"
@@ -264,7 +265,7 @@ def _rescale(handle: Installation, model: nn.Module, tables: Tables, positions: 
     new = scaling_named(scaling, positions.trained_context)
     changed = 0
     for key, kind in tables.kinds.items():
-        if kind.name in _LOCAL:
+        if kind.name in LOCAL:
             continue
         spec = replace(kind.spec, scaling=new)
         ratio = Rotary(spec).softmax_scale_multiplier / Rotary(kind.spec).softmax_scale_multiplier

@@ -28,6 +28,13 @@ def length_dependent(spec: RotarySpec) -> bool:
     )
 
 
+def table_spec(spec: RotarySpec) -> RotarySpec:
+    """The same angles without a word on where pairs lie: the attention's function knows."""
+    return replace(
+        spec, head_dim=spec.rotary_dim, rotary_offset=0, interleaved=False, output_interleaved=None, pair_blocks=(), query_temperature=None
+    )
+
+
 @dataclass
 class KindTables:
     """The tables of one kind of layers.
@@ -43,6 +50,7 @@ class KindTables:
     dtype_of_x: bool
     sin_sign: int
     probe: Dict[str, Any]
+    layers: Tuple[int, ...] = ()
     _rotaries: Dict[int, Rotary] = field(default_factory=dict)
 
     def rotary(self, running_length: int) -> Rotary:
@@ -51,7 +59,7 @@ class KindTables:
         if made is None:
             if len(self._rotaries) > 64:
                 self._rotaries.clear()
-            made = self._rotaries[running_length] = Rotary(self.spec, running_length)
+            made = self._rotaries[running_length] = Rotary(table_spec(self.spec), running_length)
         return made
 
     def columns(self, position_ids: Tensor, running_length: int) -> Tuple[Tensor, Tensor]:
@@ -168,7 +176,7 @@ def probed(path: str, module: torch.nn.Module, layer_type: Optional[str], kind: 
     for position_ids in _probe_positions(spec, trained):
         position_ids = position_ids.to(device)
         running = int(position_ids.max()) + 1 if length_dependent(spec) else 0
-        rotary = Rotary(spec, running)
+        rotary = Rotary(table_spec(spec), running)
         ours = columns_of(rotary, position_ids)
         with torch.no_grad():
             theirs = original(torch.zeros(1, 1, device=device), position_ids, **named)
@@ -179,7 +187,7 @@ def probed(path: str, module: torch.nn.Module, layer_type: Optional[str], kind: 
             raise Error(f"{path}: want tables of {ours[0].shape[-1]} pairs, got {shapes}")
         order, is_complex = form
         made = KindTables(
-            kind.name, spec, order, is_complex, not is_complex and in_half[0].dtype == torch.bfloat16, 1, {}
+            kind.name, spec, order, is_complex, not is_complex and in_half[0].dtype == torch.bfloat16, 1, {}, tuple(kind.layers)
         )
         far = position_ids.abs().amax(0) if position_ids.ndim == 3 else position_ids.abs()
         bound = _bound(spec, far, max(1.0, rotary.attention_factor))[..., None]

@@ -30,7 +30,7 @@ SIZES = {
     "moe_k": 2, "n_group": 1, "topk_group": 1, "first_k_dense_replace": 1,
     "q_lora_rank": 16, "kv_lora_rank": 16, "qk_nope_head_dim": 16, "qk_rope_head_dim": 8, "v_head_dim": 16,
     "index_head_dim": 16, "index_n_heads": 2, "index_topk": 8,
-    "max_position_embeddings": 128, "n_positions": 128, "n_ctx": 128, "max_seq_len": 128, "sliding_window": 8,
+    "hidden_size_global": 64, "max_position_embeddings": 128, "n_positions": 128, "n_ctx": 128, "max_seq_len": 128, "sliding_window": 8,
     "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
 }
 
@@ -57,7 +57,7 @@ NEEDED = {
     "bamba": {"attn_layer_indices": [1], **MAMBA},
     "codegen": {"rotary_dim": 8},
     "cohere_compass_text": {"layer_types": TWO, "rope_parameters": {
-        "sliding_attention": {**PLAIN, "mrope_section": [4, 2, 2]}, "full_attention": {**PLAIN, "rope_theta": 1e6}}},
+        "sliding_attention": {**PLAIN, "mrope_section": [4, 2, 2]}, "full_attention": None}},
     "cpmant": {"dim_head": 16, "dim_ff": 64, "prompt_types": 4, "prompt_length": 4, "segment_types": 4},
     "dbrx": {"d_model": 64, "attn_config": {"kv_n_heads": 2, "clip_qkv": 8.0, "rope_theta": 1e4},
              "ffn_config": {"ffn_hidden_size": 32, "moe_num_experts": 4, "moe_top_k": 2}},
@@ -84,6 +84,12 @@ NEEDED = {
     "nemotron_h": {"ssm_state_size": 8, "mamba_num_heads": 8, "mamba_head_dim": 16, "n_groups": 2, "chunk_size": 16,
                    "moe_shared_expert_intermediate_size": 32},
     "phi3": {"partial_rotary_factor": 1.0},
+    "mimo_v2_flash": {"head_dim": 24, "v_head_dim": 16},
+    "minimax_m3_vl_text": {"rotary_dim": 8, "rope_parameters": {**PLAIN, "partial_rotary_factor": 0.5}, "dense_intermediate_size": 64,
+                           "shared_intermediate_size": 32, "index_block_size": 4, "index_topk_blocks": 2},
+    "roformer": {"is_decoder": True},
+    "blt": {"encoder_hash_byte_group_vocab": 64, "encoder_hash_byte_group_size": [3]},
+    "dots3_note_audio_encoder": {"adapter_in_dim": 64},
     "qwen3_5_text": QWEN, "qwen3_5_moe_text": QWEN, "qwen3_next": LINEAR, "olmo_hybrid": LINEAR,
     "qwen4_exp_text": QSA,
     "recurrent_gemma": {"block_types": ["recurrent", "attention"], "lru_width": 64, "attention_window_size": 8},
@@ -125,7 +131,7 @@ def _small(config, names):
     elif isinstance(data.get("mlp_layer_types"), (list, tuple)):
         out["mlp_layer_types"] = [data["mlp_layer_types"][0], data["mlp_layer_types"][-1]]
     for key in data:
-        if not key.endswith("config") or key in ("per_layer_config", "quantization_config"):
+        if not key.endswith(("config", "coder")) or key in ("per_layer_config", "quantization_config"):
             continue
         part = getattr(config, key, None)
         if isinstance(part, transformers.PreTrainedConfig):
