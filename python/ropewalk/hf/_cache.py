@@ -308,8 +308,8 @@ def _rerotate(kind: KindTables, cache: Any, where: Tensor, old: int, new: int) -
     """Keys of a kind's layers: from the frequencies of one running length to those of another, the amplitude counted once."""
     spec = kind.spec
     of_old, of_new = kind.rotary(old), kind.rotary(new)
-    c0, s0 = columns_of(of_old, where)
-    c1, s1 = columns_of(of_new, where)
+    c0, s0 = columns_of(of_old, spec, where)
+    c1, s1 = columns_of(of_new, spec, where)
     grown = of_old.attention_factor**2
     cos, sin = (c1 * c0 + s1 * s0) / grown, (s1 * c0 - c1 * s0) / grown
     interleaved = spec.interleaved if spec.output_interleaved is None else spec.output_interleaved
@@ -326,8 +326,8 @@ def _rerotate(kind: KindTables, cache: Any, where: Tensor, old: int, new: int) -
         if keys.shape[-1] != spec.head_dim:
             raise Error(f"past_key_values: want keys of {spec.head_dim} channels, got {keys.shape[-1]}")
         filled = min(keys.shape[-2], where.shape[-1])
-        c, s = (_rows(t[..., -filled:, :], keys.shape[0]).unsqueeze(1).to(keys.device) for t in (cos, sin))
-        turned = turn(keys[..., :filled, :], c, s, way)
+        c, s = (_rows(t[..., -filled:, :], keys.shape[0]).to(keys.device) for t in (cos, sin))
+        turned = turn(keys[..., :filled, :], c, s, way, 1)
         if filled == keys.shape[-2] and not hasattr(layer, "max_cache_len"):
             layer.keys = turned
         else:

@@ -14,6 +14,8 @@ from typing import Any, Callable, Dict, Iterator, List, Literal, Optional, Tuple
 import torch
 from torch import Tensor
 
+from ropewalk.torch import apply_rotary_emb
+
 Order = Literal["cat", "repeat", "plain"]
 """How a table of cosines is laid out for P pairs: cat(c, c), repeat_interleave(c, 2), or c itself."""
 
@@ -52,25 +54,36 @@ def laid_out(columns: Tensor, order: Order) -> Tensor:
     return torch.cat((columns, columns), dim=-1) if order == "cat" else columns.repeat_interleave(2, dim=-1)
 
 
-def turn(x: Tensor, cos: Tensor, sin: Tensor, way: Way) -> Tensor:
-    """x [..., head_dim] by tables [..., pairs] that broadcast against it, in float32, rounded to x's dtype once."""
+def turn(x: Tensor, cos: Tensor, sin: Tensor, way: Way, heads_at: int) -> Tensor:
+    """x by tables [batch or 1, tokens, pairs], in float32, rounded to x's dtype once.
+
+    x: [batch, heads, tokens, head_dim] for heads_at 1, [batch, tokens, heads, head_dim] for 2.
+    """
     width = 2 * cos.shape[-1]
     rest = None
-    if x.shape[-1] != width:
-        rest, x = (x[..., :-width], x[..., -width:]) if way.tail else (x[..., width:], x[..., :width])
+    if way.tail and x.shape[-1] != width:
+        rest, x = x[..., :-width], x[..., -width:]
     cos, sin = cos.float(), sin.float()
     if way.clockwise:
         sin = -sin
-    if way.interleaved:
-        first, second = x[..., 0::2].float(), x[..., 1::2].float()
+    if way.interleaved and not way.out_interleaved:
+        x = torch.cat((x[..., 0:width:2], x[..., 1:width:2], x[..., width:]), dim=-1)
+    interleaved = way.interleaved and way.out_interleaved
+    if x.ndim == 4 and cos.ndim == 3 and cos.shape[0] in (1, x.shape[0]) and cos.shape[1] == x.shape[3 - heads_at]:
+        y = apply_rotary_emb(x, cos, sin, layout="bhsd" if heads_at == 1 else "bshd", interleaved=interleaved)
     else:
-        first, second = (half.float() for half in x.chunk(2, dim=-1))
+        y = _broadcast(x, cos.unsqueeze(heads_at), sin.unsqueeze(heads_at), interleaved)
+    return y if rest is None else torch.cat((rest, y), dim=-1)
+
+
+def _broadcast(x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool) -> Tensor:
+    """The same for tables of other shapes, which broadcast against x."""
+    width = 2 * cos.shape[-1]
+    part = x[..., :width].float()
+    first, second = (part[..., 0::2], part[..., 1::2]) if interleaved else part.chunk(2, dim=-1)
     turned = (first * cos - second * sin, second * cos + first * sin)
-    y = torch.stack(turned, dim=-1).flatten(-2) if way.out_interleaved else torch.cat(turned, dim=-1)
-    y = y.to(x.dtype)
-    if rest is None:
-        return y
-    return torch.cat((rest, y) if way.tail else (y, rest), dim=-1)
+    y = torch.stack(turned, dim=-1).flatten(-2) if interleaved else torch.cat(turned, dim=-1)
+    return torch.cat((y.to(x.dtype), x[..., width:]), dim=-1)
 
 
 # ---- recognising ------------------------------------------------------------------------------------------------------
@@ -158,7 +171,7 @@ def _agrees(function: Any, way: Way, cos: Tensor, sin: Tensor, width: int) -> bo
             if way.form == "complex":
                 continue
             return False
-        ours = turn(x, pairs_of(cos, way.order).unsqueeze(dim), pairs_of(sin, way.order).unsqueeze(dim), way)
+        ours = turn(x, pairs_of(cos, way.order), pairs_of(sin, way.order), way, dim)
         if theirs.shape != ours.shape or not torch.allclose(theirs, ours, rtol=0, atol=_PROBE_ERROR):
             return False
         agreed += 1
@@ -179,15 +192,15 @@ def replacement(function: Any) -> Callable[..., Any]:
     if way.form == "sin_first":
 
         def apply_sin_first(tensor: Tensor, sin: Tensor, cos: Tensor) -> Tensor:
-            return turn(tensor, cos.unsqueeze(2), sin.unsqueeze(2), way)
+            return turn(tensor, cos, sin, way, 2)
 
         return apply_sin_first
 
     dim = _complex_axis(function)
 
     def apply_complex(xq: Tensor, xk: Tensor, freqs_cis: Tensor) -> Tuple[Tensor, Tensor]:
-        cos, sin = freqs_cis.real.unsqueeze(dim), freqs_cis.imag.unsqueeze(dim)
-        return turn(xq, cos, sin, way), turn(xk, cos, sin, way)
+        cos, sin = freqs_cis.real.contiguous(), freqs_cis.imag.contiguous()
+        return turn(xq, cos, sin, way, dim), turn(xk, cos, sin, way, dim)
 
     return apply_complex
 
@@ -212,10 +225,9 @@ def _replaced_pair(function: Any, way: Way) -> Callable[..., Any]:
         c, s = pairs_of(cos, way.order), pairs_of(sin, way.order)
         if more or not _fits(q, c, way):
             return function(q, k, cos, sin, *more, **named)
-        c, s = c.unsqueeze(dim), s.unsqueeze(dim)
         if k is None:
-            return turn(q, c, s, way)
-        return turn(q, c, s, way), turn(k, c, s, way)
+            return turn(q, c, s, way, dim)
+        return turn(q, c, s, way, dim), turn(k, c, s, way, dim)
 
     return apply_rotary_pos_emb
 
@@ -225,7 +237,7 @@ def _replaced_one(function: Any, way: Way) -> Callable[..., Any]:
         c, s = pairs_of(cos, way.order), pairs_of(sin, way.order)
         if not _fits(x, c, way):
             return function(x, cos, sin, unsqueeze_dim)
-        return turn(x, c.unsqueeze(unsqueeze_dim), s.unsqueeze(unsqueeze_dim), way)
+        return turn(x, c, s, way, unsqueeze_dim)
 
     return apply_rotary_pos_emb
 
@@ -272,7 +284,9 @@ def rebound(function: Any, inside: Tuple[Any, ...] = ()) -> Optional[Any]:
     if turning:
         key = (id(scope), tuple(sorted(turning)))
         if key not in _globals:
-            _globals[key] = {**scope, **{name: replacement(value) for name, value in turning.items()}}
+            copied = {**scope, **{name: replacement(value) for name, value in turning.items()}}
+            copied.pop("__name__", None)  # torch.compile would look for these names in the module of that name
+            _globals[key] = copied
         scope = _globals[key]
     new = types.FunctionType(function.__code__, scope, function.__name__, function.__defaults__, tuple(new_cells))
     new.__kwdefaults__ = function.__kwdefaults__

@@ -15,6 +15,7 @@ from ropewalk._core import CheckpointPositions, Error, fingerprint
 from ropewalk.checkpoint import read_positions
 from ropewalk.hf._functions import Order, laid_out, swapped
 from ropewalk.rotary import Rotary
+from ropewalk.torch import rotate
 from ropewalk.spec import DynamicNtkScaling, LongRopeScaling, RotarySpec
 
 ROTARY_NAME = re.compile(r"Rotary|RoPE|Rope")
@@ -64,7 +65,7 @@ class KindTables:
 
     def columns(self, position_ids: Tensor, running_length: int) -> Tuple[Tensor, Tensor]:
         """cos, sin: float32 [batch, tokens, pairs] on the device of position_ids ([batch, tokens] or [axes, batch, tokens])."""
-        return columns_of(self.rotary(running_length), position_ids)
+        return columns_of(self.rotary(running_length), self.spec, position_ids)
 
     def handed_out(self, cos: Tensor, sin: Tensor, dtype: torch.dtype) -> Any:
         """As transformers' own module hands them out."""
@@ -76,18 +77,20 @@ class KindTables:
         return (cos.to(dtype), sin.to(dtype)) if self.dtype_of_x else (cos, sin)
 
 
-@torch.compiler.disable
-def columns_of(rotary: Rotary, position_ids: Tensor) -> Tuple[Tensor, Tensor]:
-    """Float32 [batch, tokens, pairs] of cosines and sines, the bits that the operator forms."""
-    shape = position_ids.shape[-2:]
-    where = position_ids.detach().to("cpu", torch.int64).contiguous()
-    if rotary.spec.axes > 1 and where.ndim == 2:
-        where = where.expand(rotary.spec.axes, -1, -1).contiguous()
-    elif rotary.spec.axes == 1 and where.ndim == 3:
-        where = where[0].contiguous()
-    cos, sin = rotary.cos_sin(where)
-    device = position_ids.device
-    return tuple(torch.from_numpy(t).reshape(*shape, -1).to(device) for t in (cos, sin))  # type: ignore[return-value]
+def columns_of(rotary: Rotary, spec: RotarySpec, position_ids: Tensor) -> Tuple[Tensor, Tensor]:
+    """Float32 [batch, tokens, pairs] of cosines and sines: what the operator makes of the pairs (1, 0), to the bit.
+
+    spec: as the operator's own, which torch.compile cannot ask for it.
+    """
+    if position_ids.ndim == 3 and spec.axes == 1:
+        position_ids = position_ids[0]
+    elif position_ids.ndim == 2 and spec.axes > 1:
+        position_ids = position_ids.expand(spec.axes, -1, -1)
+    batch, tokens = position_ids.shape[-2:]
+    unit = torch.zeros(batch, tokens, 1, spec.rotary_dim, device=position_ids.device)
+    unit[..., : spec.pairs] = 1.0
+    cos, sin = rotate(rotary, unit, position_ids=position_ids)[:, :, 0].chunk(2, dim=-1)
+    return cos, sin
 
 
 class Tables:
@@ -177,7 +180,7 @@ def probed(path: str, module: torch.nn.Module, layer_type: Optional[str], kind: 
         position_ids = position_ids.to(device)
         running = int(position_ids.max()) + 1 if length_dependent(spec) else 0
         rotary = Rotary(table_spec(spec), running)
-        ours = columns_of(rotary, position_ids)
+        ours = columns_of(rotary, spec, position_ids)
         with torch.no_grad():
             theirs = original(torch.zeros(1, 1, device=device), position_ids, **named)
             in_half = original(torch.zeros(1, 1, device=device, dtype=torch.bfloat16), position_ids, **named)
