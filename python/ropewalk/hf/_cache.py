@@ -99,7 +99,11 @@ class Growth:
         for owner in self._tables:
             self._handles.append(owner.register_forward_pre_hook(self._before, with_kwargs=True))
             self._handles.append(owner.register_forward_hook(self._after, with_kwargs=True, always_call=True))
-        self.checked = self._check(kinds) if self.on_growth == "rerotate" else "nothing to check: the past is computed anew"
+        try:
+            self.checked = self._check(kinds) if self.on_growth == "rerotate" else "nothing to check: the past is computed anew"
+        except BaseException:
+            self.remove()
+            raise
 
     def remove(self) -> None:
         for handle in self._handles:
@@ -134,6 +138,9 @@ class Growth:
     # ---- hooks
 
     def _before(self, module: nn.Module, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Any:
+        if not hasattr(self._local, "stack"):
+            self._local.stack = []
+        self._local.stack.append(None)  # for _after, which is called whatever happens here
         named = inspect.signature(type(module).forward).bind(module, *args, **kwargs).arguments
         named = {**named, **named.get("kwargs", {})}
         cache = _attention_cache(named.get("past_key_values"))
@@ -155,14 +162,12 @@ class Growth:
             call.inputs = inputs.detach()
             if tokens and self._would_change(record, tables, named, tokens + inputs.shape[1], tokens):
                 args, kwargs = (), self._anew(module, call, named, tokens)
-        if not hasattr(self._local, "stack"):
-            self._local.stack = []
-        self._local.stack.append(call)
+        self._local.stack[-1] = call
         return args, kwargs
 
     def _after(self, module: nn.Module, args: Any, kwargs: Dict[str, Any], output: Any) -> Any:
         call = self._local.stack.pop()
-        if output is None or call.positions is None:
+        if output is None or call is None or call.positions is None:
             return None
         cache = call.cache if call.cache is not None else _attention_cache(_cache_in(output))
         if cache is not None:

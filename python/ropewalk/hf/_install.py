@@ -281,9 +281,10 @@ def _rescale_softmax(handle: Installation, model: nn.Module, ratio: float, kind:
     """The factor on 1 / sqrt(head_dim) that comes or goes with a scaling, in the attention modules' own number."""
     if len(tables.kinds) > 1:
         raise Error(f"scaling: want a scaling without a factor on the softmax for layers of several kinds, got one of {ratio:.6g}")
-    for path, module in model.named_modules():
-        if attention_class(type(module)) is None:
-            continue
+    attentions = [(path, m) for path, m in model.named_modules() if getattr(type(m), "_ropewalk_of", (None, ""))[1] == "attention"]
+    if not attentions:
+        raise Error(f"scaling: want attention modules whose softmax's scale can be multiplied by {ratio:.6g}, got none")
+    for path, module in attentions:
         scale = module.__dict__.get("scaling")
         if not isinstance(scale, float):
             raise Error(f"{path}.scaling: want the softmax's scale, to multiply it by {ratio:.6g}, got {scale!r}")
