@@ -34,6 +34,9 @@ APART = {"path", "name", "sha256", "date", "threads", "processor", "tokens_per_s
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny")
     write_model(folder / "model")
+    spoken = json.loads((folder / "model/tokenizer.json").read_text())
+    spoken["decoder"] = spoken["pre_tokenizer"]  # in which the tokenizers package wants every field
+    (folder / "tokenizer.json").write_text(json.dumps(spoken))
     write_text(folder / "text.txt")
     return folder
 
@@ -45,7 +48,7 @@ def model(folder):
 
 @pytest.fixture(scope="module")
 def tokenizer(folder):
-    return transformers.PreTrainedTokenizerFast(tokenizer_file=str(folder / "model/tokenizer.json"))
+    return transformers.PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
 
 
 def tool(model, text, lengths, scalings, score, *more):
@@ -128,7 +131,7 @@ torch.set_num_threads(1)
 folder, tokens = sys.argv[1], int(sys.argv[2])
 torch.distributed.init_process_group("gloo")
 model = transformers.AutoModelForCausalLM.from_pretrained(folder + "/model", dtype=torch.float32)
-tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_file=folder + "/model/tokenizer.json")
+tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_file=folder + "/tokenizer.json")
 calls = []
 model.register_forward_hook(lambda *_: calls.append(1))
 result = ropewalk.hf.evaluate(model, tokenizer, open(folder + "/text.txt").read(), [48, 64, 128], ["none", "yarn:2"], score=32, windows=2)
