@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Callable, Dict, Optional, Union
 
 import torch
@@ -35,7 +36,8 @@ class FixedTable:
         table = self.made(self.spec).to(self.theirs.device)
         module.__dict__["_ropewalk"] = self
         if self.name == "weight":
-            parameter = module.weight
+            parameter = module._parameters["weight"]
+            assert parameter is not None
             held = parameter.data
             parameter.data = table.to(held.dtype)
 
@@ -55,8 +57,6 @@ class FixedTable:
         return back_to_buffer
 
     def rescale(self, module: nn.Module, scaling: Union[None, str, Scaling]) -> None:
-        from dataclasses import replace
-
         from ropewalk.hf._install import scaling_named
         from ropewalk.hf._tables import length_dependent
 
@@ -67,7 +67,9 @@ class FixedTable:
             raise Error(f"{self.path}: want a scaling that does not move with the length, for this model has one table, got {scaling!r}")
         self.spec = spec
         if self.name == "weight":
-            module.weight.data = self.made(spec).to(module.weight.device, module.weight.dtype)  # type: ignore[union-attr,operator,call-overload]
+            parameter = module._parameters["weight"]
+            assert parameter is not None
+            parameter.data = self.made(spec).to(parameter.device, parameter.dtype)
         else:
             module.__dict__[self.name] = self.made(spec).to(self.theirs.device)
 
@@ -81,7 +83,7 @@ def fixed_table_of(path: str, module: nn.Module, config: Any, numerics: str) -> 
     if buffer is not None and hasattr(module, "pos_embd_dim"):
         name, theirs = "embed_positions", buffer
     elif type(module).__name__.endswith("SinusoidalPositionalEmbedding") and type(module).__name__.startswith("RoFormer"):
-        name, theirs = "weight", module.weight.data  # type: ignore[union-attr]
+        name, theirs = "weight", module.get_parameter("weight").data
     else:
         return None
     positions = read_positions(config, numerics=numerics)  # type: ignore[arg-type]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import types
 from dataclasses import replace
-from typing import Any, Callable, Dict, Iterator, List, Literal, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, List, Literal, Optional, Set, Tuple, Union
 
 import torch
 from torch import nn
@@ -221,9 +222,9 @@ def _reads_tables(cls: type) -> bool:
     return False
 
 
-def _swap_attention(handle: Installation, model: nn.Module) -> Tuple[Dict[str, int], set]:
+def _swap_attention(handle: Installation, model: nn.Module) -> Tuple[Dict[str, int], Set[str]]:
     attention: Dict[str, int] = {}
-    tables_only = set()
+    tables_only: Set[str] = set()
     for path, module in model.named_modules():
         cls = type(module)
         if _tables.ROTARY_NAME.search(cls.__name__) and _tables.is_rotary_module(module):
@@ -288,8 +289,8 @@ def _rescale_softmax(handle: Installation, model: nn.Module, ratio: float, kind:
         scale = module.__dict__.get("scaling")
         if not isinstance(scale, float):
             raise Error(f"{path}.scaling: want the softmax's scale, to multiply it by {ratio:.6g}, got {scale!r}")
-        module.scaling = scale * ratio  # type: ignore[assignment]
-        handle._undo.append(lambda module=module, scale=scale: setattr(module, "scaling", scale))
+        module.__dict__["scaling"] = scale * ratio
+        handle._undo.append(functools.partial(module.__dict__.__setitem__, "scaling", scale))
 
 
 # ---- the model itself -------------------------------------------------------------------------------------------------

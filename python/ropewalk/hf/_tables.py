@@ -15,8 +15,8 @@ from ropewalk._core import CheckpointPositions, Error, fingerprint
 from ropewalk.checkpoint import read_positions
 from ropewalk.hf._functions import Order, laid_out, swapped
 from ropewalk.rotary import Rotary
-from ropewalk.torch import rotate
 from ropewalk.spec import DynamicNtkScaling, LongRopeScaling, RotarySpec
+from ropewalk.torch import rotate
 
 ROTARY_NAME = re.compile(r"Rotary|RoPE|Rope")
 

@@ -112,10 +112,11 @@ def ways(found):
 
 def table():
     count = counts()
+    built = len(TYPES) - count["not built"]
     lines = [
-        f"Of the {len(TYPES)} causal-language-model types of transformers {transformers.__version__}, {len(TYPES) - count['not built']} can be built "
-        f"small from their config class alone: {count[AGREE]} give the original's logits, {count[STILL]} do not rotate and are refused with "
-        f"that reason, none differs; {count['not built']} cannot be built.\n",
+        f"Of the {len(TYPES)} causal-language-model types of transformers {transformers.__version__}, {built} can be built small from their "
+        f"config class alone: {count[AGREE]} give the original's logits, {count[STILL]} do not rotate and are refused with that reason, "
+        f"none differs; {count['not built']} cannot be built.\n",
         "| model type | turns by the operator in | compared |",
         "|---|---|---|",
     ]
@@ -123,7 +124,7 @@ def table():
     for mt in TYPES:
         found = outcome(mt)
         if found["state"] == AGREE:
-            rows[AGREE].append(f"| {mt} | {ways(found)} | {', '.join(found['cases'])} |")
+            rows[AGREE].append(f"| {mt} | {ways(found)} | {'; '.join(found['cases'])} |")
         else:
             rows[found["state"]].append(mt)
     lines += rows[AGREE]

@@ -112,8 +112,9 @@ def test_ids_and_scaling_classes(folder, model, tokenizer):
     ({"text": ""}, "text: want a text, or the path of a file, got nothing"),
 ])
 def test_refusals(folder, model, tokenizer, change, match):
+    asked = {"text": folder / "text.txt", "lengths": [128], "scalings": ["none"], "score": 32} | change
     with pytest.raises(Error, match=re.escape(match)):
-        ropewalk.hf.evaluate(model, tokenizer, **{"text": folder / "text.txt", "lengths": [128], "scalings": ["none"], "score": 32} | change)
+        ropewalk.hf.evaluate(model, tokenizer, **asked)
 
 
 def test_weights_that_give_nan_are_refused(folder, tokenizer):
@@ -147,7 +148,8 @@ def test_a_process_group_merges_to_the_same_figures(folder, model, tokenizer):
                           str(folder), "0"], capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert run.returncode == 0, run.stderr[-2000:]
     ranks = [json.loads((folder / f"rank{i}.json").read_text()) for i in (0, 1)]
-    alone = ropewalk.hf.evaluate(model, tokenizer, (folder / "text.txt").read_text(), [48, 64, 128], ["none", "yarn:2"], score=32, windows=2)
+    text = (folder / "text.txt").read_text()
+    alone = ropewalk.hf.evaluate(model, tokenizer, text, [48, 64, 128], ["none", "yarn:2"], score=32, windows=2)
     for rank in ranks:
         same(rank["result"], alone)
         assert 6 <= rank["calls"] <= 6 + 2, "half of the windows each, and a probe"
@@ -159,7 +161,8 @@ def test_a_process_group_merges_to_the_same_figures(folder, model, tokenizer):
 def test_smollm2_has_the_tool_s_perplexity(tmp_path):
     pytest.importorskip("gguf")
     # Letters and full stops only: transformers splits digits of a GGUF's text otherwise than the model's tokenizer.
-    text = " ".join(re.sub(r"[^a-z. \n]", "", (ROOT / f"docs/{name}.md").read_text().lower()) for name in ("evaluation", "kv_cache", "precision"))
+    pages = ((ROOT / f"docs/{name}.md").read_text().lower() for name in ("evaluation", "kv_cache", "precision"))
+    text = " ".join(re.sub(r"[^a-z. \n]", "", page) for page in pages)
     (tmp_path / "text.txt").write_text(re.sub(r"\s+", " ", text))
     lengths, scalings = (1024, 2048), ("none", "yarn:4")
     named = {"gguf_file": SMOLLM2.name}

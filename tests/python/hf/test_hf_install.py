@@ -288,7 +288,8 @@ def test_a_factor_on_the_softmax_is_counted_once():
     """DeepSeek-V3's YaRN: nothing on cosine and sine, all on the softmax scale."""
     model = enliven(small_model("deepseek_v3"))
     scaling = YarnScaling(40, 32, mscale=1.0, mscale_all_dim=1.0, scale_softmax=True)
-    parameters = {**PLAIN, "rope_type": "yarn", "factor": 40.0, "original_max_position_embeddings": 32, "mscale": 1.0, "mscale_all_dim": 1.0}
+    parameters = {**PLAIN, "rope_type": "yarn", "factor": 40.0, "original_max_position_embeddings": 32, "mscale": 1.0,
+                  "mscale_all_dim": 1.0}
     theirs = with_parameters("deepseek_v3", parameters, model)
     scale = model.model.layers[0].self_attn.scaling
     with ropewalk.hf.install(model, scaling=scaling):
