@@ -46,12 +46,12 @@ class FixedTable:
                 module.__dict__.pop("_ropewalk", None)
 
             return back
-        held = module._buffers.pop(self.name)
+        buffer = module._buffers.pop(self.name)
         module.__dict__[self.name] = table
 
         def back_to_buffer() -> None:
             module.__dict__.pop(self.name, None)
-            module._buffers[self.name] = held
+            module._buffers[self.name] = buffer
             module.__dict__.pop("_ropewalk", None)
 
         return back_to_buffer

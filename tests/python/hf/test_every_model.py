@@ -39,14 +39,6 @@ TABLES_ONLY = {"roformer"}
 COUNTS = {AGREE: 130, STILL: 56, "not built": len(NOT_BUILT)}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 _outcomes = {}
 
 
