@@ -148,10 +148,7 @@ class Growth:
         tokens = _tokens_in(cache, tables)
         record = getattr(cache, "_ropewalk", None) if tokens else None
         if tokens and (record is None or record.installation != self._number):
-            raise Error(
-                f"past_key_values: want a cache that was filled under this installation, got one of {tokens} tokens whose rotation is "
-                "not known to it"
-            )
+            raise Error(_unknown_cache(tokens))
         record = record or Record(self._number)
         if tokens > record.tokens:
             raise Error(f"past_key_values: want the {record.tokens} tokens that were seen, got {tokens}")
@@ -254,6 +251,45 @@ class Growth:
         return f"keys of layer {layer} at lengths {lengths[0]} and {lengths[1]}: {off:.2g} relative"
 
 
+class Marks:
+    """Hooks that keep caches of other frequencies out of a model whose scaling was changed."""
+
+    def __init__(self, model: nn.Module, changed: List[Tuple[str, Tables]]) -> None:
+        self._number = next(_numbers)
+        self._handles: List[Any] = []
+        self._tables: Dict[nn.Module, List[Tables]] = {}
+        for path, tables in changed:
+            self._tables.setdefault(_owner(model, path), []).append(tables)
+        for owner in self._tables:
+            self._handles.append(owner.register_forward_pre_hook(self._before, with_kwargs=True))
+            self._handles.append(owner.register_forward_hook(self._after, with_kwargs=True))
+
+    def remove(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def _before(self, module: nn.Module, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> None:
+        if torch.compiler.is_compiling():
+            return
+        named = inspect.signature(type(module).forward).bind(module, *args, **kwargs).arguments
+        cache = _attention_cache(named.get("past_key_values"))
+        tokens = _tokens_in(cache, self._tables[module])
+        if tokens and getattr(getattr(cache, "_ropewalk", None), "installation", None) != self._number:
+            raise Error(_unknown_cache(tokens))
+
+    def _after(self, module: nn.Module, args: Any, kwargs: Dict[str, Any], output: Any) -> None:
+        cache = None if torch.compiler.is_compiling() else _attention_cache(_cache_in(output) or kwargs.get("past_key_values"))
+        if cache is not None:
+            cache._ropewalk = Record(self._number)
+
+
+def _unknown_cache(tokens: int) -> str:
+    return (
+        f"past_key_values: want a cache that was filled under this installation, got one of {tokens} tokens whose rotation is not known "
+        "to it"
+    )
+
+
 def _refuse_what_cannot_move(spec: RotarySpec) -> None:
     if spec.rotary_offset or spec.pair_blocks or not spec.is_rotation or spec.given is not None:
         raise Error(
@@ -286,7 +322,8 @@ def _cache_in(output: Any) -> Any:
 def _tokens_in(cache: Any, tables: List[Tables]) -> int:
     if cache is None:
         return 0
-    layers = [min(kind.layers) for t in tables for kind in t.kinds.values() if kind.layers and length_dependent(kind.spec)]
+    kinds = [kind for t in tables for kind in t.kinds.values() if kind.layers]
+    layers = [min(kind.layers) for kind in kinds if length_dependent(kind.spec)] or [min(kind.layers) for kind in kinds]
     index = min(layers, default=0)
     if index >= len(cache.layers):
         return 0

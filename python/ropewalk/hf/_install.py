@@ -14,7 +14,7 @@ from torch import nn
 
 from ropewalk._core import Error, fingerprint, make_scaling
 from ropewalk.hf import _tables
-from ropewalk.hf._cache import Growth, OnGrowth
+from ropewalk.hf._cache import Growth, Marks, OnGrowth
 from ropewalk.hf._fixed import FixedTable, fixed_table_of
 from ropewalk.hf._functions import attention_class
 from ropewalk.hf._tables import KindTables, Tables, length_dependent, rotary_class
@@ -157,6 +157,8 @@ def _replace(
     if growing:
         growth = Growth(model, growing, on_growth)
         handle._undo.append(growth.remove)
+    elif scaling is not None and found:
+        handle._undo.append(Marks(model, [(path, tables) for path, _, tables, _ in found]).remove)
     handle._report = {
         "model_type": model.config.model_type,
         "rotary_modules": rows,

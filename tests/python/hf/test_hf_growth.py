@@ -123,6 +123,19 @@ def test_a_cache_of_another_installation_is_refused():
             step(model, PROMPT[:, :1], cache)
 
 
+def test_keys_of_another_scaling_are_refused():
+    model = model_of(1)
+    cache = step(model, PROMPT).past_key_values
+    with ropewalk.hf.install(model):  # its own encoding: the keys are as they would be
+        cache = step(model, PROMPT, cache).past_key_values
+    with ropewalk.hf.install(model, scaling="yarn:4"):
+        with pytest.raises(Error, match="filled under this installation, got one of 24 tokens"):
+            step(model, PROMPT, cache)
+        cache = step(model, PROMPT).past_key_values
+        whole = step(model, PROMPT.repeat(1, 2)).logits[:, -1]
+        assert relative(whole, step(model, PROMPT, cache).logits[:, -1]) < 1e-4
+
+
 def test_quantized_keys_are_refused():
     with ropewalk.hf.install(model_of(1), scaling="dynamic:4", on_growth="rerotate") as handle:
         cache = step(handle.model, PROMPT).past_key_values
