@@ -4,10 +4,9 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def one_thread(request):
+def one_thread():
     torch = pytest.importorskip("torch")
     threads = torch.get_num_threads()
-    if "smollm2" not in request.node.name:
-        torch.set_num_threads(1)
+    torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
