@@ -17,6 +17,7 @@
 #include <tuple>
 #include <vector>
 
+#include <dlfcn.h>
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
@@ -35,6 +36,58 @@ Direction direction_named(std::string_view name) {
   if (name == "shift") return Direction::kShift;
   refuse("direction", "want \"forward\", \"inverse\", \"transpose\" or \"shift\", got \"" + std::string(name) + '"');
 }
+
+/// torch's own OpenMP runtime, by its C interface: calls run on the threads that torch's operators run on, where those
+/// of a second runtime would fight with them for the processors.
+class TorchThreads {
+ public:
+  /// `library`: the one that torch has loaded. Without it, or without these names in it, pool() is null.
+  explicit TorchThreads(const char* library) {
+    void* const opened = ::dlopen(library, RTLD_NOW | RTLD_NOLOAD);
+    if (opened == nullptr) return;
+    parallel_ = reinterpret_cast<Parallel>(::dlsym(opened, "GOMP_parallel"));
+    thread_ = reinterpret_cast<Number>(::dlsym(opened, "omp_get_thread_num"));
+    threads_ = reinterpret_cast<Number>(::dlsym(opened, "omp_get_num_threads"));
+    inside_ = reinterpret_cast<Number>(::dlsym(opened, "omp_in_parallel"));
+    pool_ = {.run = run, .pool = this};
+  }
+  TorchThreads(const TorchThreads&) = delete;
+  TorchThreads& operator=(const TorchThreads&) = delete;
+  const ThreadPool* pool() const noexcept {
+    return parallel_ != nullptr && thread_ != nullptr && threads_ != nullptr && inside_ != nullptr ? &pool_ : nullptr;
+  }
+
+ private:
+  using Parallel = void (*)(void (*)(void*), void*, unsigned threads, unsigned flags);
+  using Number = int (*)();
+  struct Work {
+    const TorchThreads& torch;
+    int parts;
+    void (*part)(void*, int);
+    void* argument;
+  };
+
+  static void run(void* pool, int parts, void (*part)(void*, int), void* argument) {
+    const auto& torch = *static_cast<const TorchThreads*>(pool);
+    Work work{torch, parts, part, argument};
+    if (torch.inside_() != 0) {
+      for (int i = 0; i < parts; ++i) part(argument, i);
+      return;
+    }
+    torch.parallel_(
+        [](void* shared) {
+          const Work& all = *static_cast<const Work*>(shared);
+          for (int i = all.torch.thread_(); i < all.parts; i += all.torch.threads_()) all.part(all.argument, i);
+        },
+        &work, static_cast<unsigned>(parts), 0);
+  }
+
+  Parallel parallel_ = nullptr;
+  Number thread_ = nullptr, threads_ = nullptr, inside_ = nullptr;
+  ThreadPool pool_{};
+};
+const TorchThreads* torch_threads = nullptr;
+const ThreadPool* pool_of_torch() noexcept { return torch_threads != nullptr ? torch_threads->pool() : nullptr; }
 
 // Work of some microseconds is done sooner than the interpreter's lock is given away and taken back.
 constexpr std::int64_t kFewElements = 1 << 14;
@@ -93,7 +146,7 @@ void turn(const Rotary& rotary, nb::handle q, nb::handle k, nb::handle q_out, nb
           bool first_is_key, int threads) {
   const Operands operands(q, k, q_out, k_out, order_named(layout), first_is_key);
   const Positions positions(position_ids, seqlen_offsets, cu_seqlens, operands.front(), rotary.spec().axes());
-  const RotaryCall how{.direction = direction_named(direction), .threads = threads};
+  const RotaryCall how{.direction = direction_named(direction), .threads = threads, .pool = pool_of_torch()};
   const auto run = [&](const auto& view) {
     refuse_if(rotary.check(operands.all(), view));
     if (operands.elements() < kFewElements) return rotary.apply(operands.all(), view, how);
@@ -241,6 +294,8 @@ void ask_torch(nb::dict with) {
   for (const nb::handle one : with["counts"]) made->counts.push_back(kept(one));
   for (const nb::handle one : with["objects"]) made->objects.push_back(kept(one));
   torch = made;  // stays until the process ends
+  if (const nb::object library = with["openmp"]; !library.is_none())
+    torch_threads = new TorchThreads(nb::cast<std::string>(library).c_str());
 }
 
 /// The operator that says no more than which channels of a head turn.
@@ -311,7 +366,9 @@ void turn_by_table(nb::handle q, nb::handle k, nb::handle cos, nb::handle sin, n
   }
   operands.ask_for_large_pages();
   const Rotary& rotary = channels_that_turn(x.head_dim, 2 * pairs, interleaved);
-  const RotaryCall how{.direction = transpose ? Direction::kTranspose : Direction::kForward, .threads = threads};
+  const RotaryCall how{.direction = transpose ? Direction::kTranspose : Direction::kForward,
+                       .threads = threads,
+                       .pool = pool_of_torch()};
   refuse_if(rotary.check(operands.all(), table, view, how.direction));
   const nb::gil_scoped_release others_may_run;
   rotary.apply(operands.all(), table, view, how);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import Any, Optional, Tuple, Union, overload
 
 import torch
@@ -29,7 +30,14 @@ _functorch_level = torch._C._functorch.peek_interpreter_stack
 _Parameter = torch.nn.Parameter
 
 
+def _openmp() -> Optional[str]:
+    """The OpenMP runtime in torch's own folder, if it brings one."""
+    found = sorted((Path(torch.__file__).parent / "lib").glob("lib[gi]omp*"))
+    return str(found[0]) if found else None
+
+
 _core.ask_torch({
+    "openmp": _openmp(),
     "Tensor": Tensor,
     "Parameter": _Parameter,
     "empty_like": torch.empty_like,
