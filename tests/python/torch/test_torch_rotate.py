@@ -3,7 +3,10 @@
 import copy
 import doctest
 import io
+import os
 import pickle
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -438,3 +441,28 @@ def test_docstrings_run():
     for module in (ropewalk.torch, _functional):
         failures, tests = doctest.testmod(module)
         assert tests > 0 and failures == 0
+
+
+THREADS = """
+import os, torch, ropewalk
+from ropewalk.torch import apply_rotary_emb, rotate
+torch.set_num_threads(4)
+rotary = ropewalk.Rotary(ropewalk.RotarySpec(head_dim=128, theta=1e4))
+q = torch.randn(1, 512, 32, 128)
+torch.neg(q)
+before = len(os.listdir("/proc/self/task"))
+many = rotate(rotary, q, seqlen_offsets=10**6)
+cos, sin = (torch.from_numpy(x) for x in rotary.cos_sin(range(512)))
+table = apply_rotary_emb(q, cos, sin)
+after = len(os.listdir("/proc/self/task"))
+torch.set_num_threads(1)
+same = torch.equal(many, rotate(rotary, q, seqlen_offsets=10**6)) and torch.equal(table, apply_rotary_emb(q, cos, sin))
+print(before >= 4, after - before, same)
+"""
+
+
+def test_calls_run_on_the_threads_that_torch_has():
+    """A second OpenMP runtime's would fight with them. The bits do not depend on how many there are."""
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    done = subprocess.run([sys.executable, "-c", THREADS], capture_output=True, text=True, env=environment)
+    assert done.stdout == "True 0 True\n", done.stdout + done.stderr
