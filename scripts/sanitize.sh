@@ -46,6 +46,7 @@ run() {
 # sanitized PRESET: builds, then runs CTest.
 sanitized() {
   echo "== $1: build"
+  rm -f "build-$1/CMakeCache.txt"  # which would keep an older list of tests
   if cmake --preset "$1" >/dev/null && cmake --build --preset "$1" --parallel "$jobs" >"$work/log"; then
     export ROPEWALK_BIN=$PWD/build-$1/ropewalk ROPEWALK_BUILD=$PWD/build-$1
     run "$1, CTest" ctest --preset "$1" --parallel 2
@@ -77,7 +78,9 @@ unset ROPEWALK_GEMMA3
 asan() {
   export ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1:check_initialization_order=1:strict_init_order=1:log_path=$work/report-asan
   export UBSAN_OPTIONS=print_stacktrace=1:log_path=$work/report-asan
-  sanitized asan && run "asan, pytest" "$python" -m pytest -q -p no:cacheprovider tests/cli tests/runner
+  # Left out: a bound on memory, of which AddressSanitizer takes its own part.
+  sanitized asan && run "asan, pytest" "$python" -m pytest -q -p no:cacheprovider tests/cli tests/runner \
+    --deselect tests/cli/test_convert.py::test_memory_does_not_grow_with_the_file
   reports asan
 }
 
