@@ -19,7 +19,7 @@ class Rotary(_core.Rotary):
         """running_length: tokens the sequence reaches, for scalings that depend on it; 0: the trained ones."""
         super().__init__(spec, running_length)
         self._running_length = running_length
-        self._text = text.write(spec, running_length)
+        self._text = text.write(self.spec, running_length)  # as the library has read it: numbers of numpy are Python's here
 
     @classmethod
     def from_config(

@@ -95,7 +95,11 @@ View view_of(nb::handle object, std::string_view name, bool* was_bfloat16) {
   PyErr_Clear();
   if (is_numpy_bfloat16(object)) {
     *was_bfloat16 = true;
-    if (nb::try_cast(nb::object(object.attr("view")("uint16")), view)) return view;
+    try {
+      if (nb::try_cast(nb::object(object.attr("view")("uint16")), view)) return view;
+    } catch (const nb::python_error&) {
+      // whatever it is, it is no array: said below
+    }
     PyErr_Clear();
   }
   refuse(std::string(name), "want an array" +
@@ -220,6 +224,17 @@ HeadsView heads_of(const Array& array, Order order, const std::string& name) {
     refuse(name, "want the channels of a head side by side (stride 1), got a stride of " +
                      std::to_string(array.stride(dims - 1)));
   return view;
+}
+
+void refuse_operands(std::optional<Error> error) {
+  if (!error) return;
+  constexpr std::string_view kOperands[][2] = {{"operands[0].", "q"}, {"operands[1].", "k"}};
+  for (const auto& [operand, name] : kOperands) {
+    if (error->path.rfind(operand, 0) != 0) continue;
+    const std::size_t dot = error->path.find('.', operand.size());  // behind "in" or "out"
+    error->path = std::string(name) + (dot == std::string::npos ? "" : error->path.substr(dot));
+  }
+  throw Refused(*std::move(error));
 }
 
 namespace {

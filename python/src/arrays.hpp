@@ -78,6 +78,9 @@ Order order_named(std::string_view name);
 /// not lie side by side.
 HeadsView heads_of(const Array& array, Order order, const std::string& name);
 
+/// Refuses what Rotary::check says, in the words of a call from Python: "operands[1].in.heads" is "k.heads" there.
+void refuse_operands(std::optional<Error> error);
+
 /// An array of whole numbers as int64, in its own order, row after row.
 std::vector<std::int64_t> whole_numbers(nanobind::handle object, std::string_view name);
 

@@ -71,7 +71,8 @@ void bind_config(nb::module_& m) {
             return scaled;
           },
           "scaling"_a,
-          "The same under another scaling of every kind that sees the whole context, as `ropewalk eval` takes it: kinds of "
+          "The same under another scaling of every kind that sees the whole context, as `ropewalk eval` takes it: "
+          "kinds of "
           "near keys only keep theirs.")
       .def(
           "fingerprint",

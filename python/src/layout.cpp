@@ -48,7 +48,8 @@ void bind_layout(nb::module_& m) {
           refuse("weight", "want [heads * head_dim, columns] or [heads * head_dim], got " + in.shape());
         const std::int64_t columns = in.dims() == 2 ? in.size(1) : 1;
         const std::int64_t row = columns * in.element_bytes();
-        if ((columns > 1 && in.dims() == 2 && in.stride(1) != 1) || (in.size(0) > 1 && in.stride(0) != columns))
+        if (in.elements() > 0 &&
+            ((columns > 1 && in.dims() == 2 && in.stride(1) != 1) || (in.size(0) > 1 && in.stride(0) != columns)))
           refuse("weight", "want contiguous rows, got strides");
         const HeadChannels head = channels_of(head_dim, rotary_dim, rotary_offset);
         if (heads < 0) refuse("heads", "want a number >= 0, got " + std::to_string(heads));

@@ -31,7 +31,7 @@ void check_and_apply(const Rotary& rotary, std::span<const RotaryOperand> operan
                             rotary.spec().axes());
   const RotaryCall how{.direction = call.direction, .threads = call.threads};
   const auto run = [&](const auto& view) {
-    refuse_if(rotary.check(operands, view));
+    refuse_operands(rotary.check(operands, view));
     const nb::gil_scoped_release others_may_run;
     rotary.apply(operands, view, how);
   };
@@ -55,6 +55,8 @@ nb::object turn_in_place(const Rotary& rotary, nb::handle q, nb::handle k, const
     held[i] = Array::to_write(objects[i], kNames[i]);
     operands[i] = RotaryOperand::in_place(heads_of(held[i], order, std::string(kNames[i])), kRoles[i]);
   }
+  if (count == 2 && held[0].data() == held[1].data() && held[0].elements() > 0 && held[1].elements() > 0)
+    refuse("k", "want memory apart from q, got the same: it would turn twice");
   check_and_apply(rotary, std::span(operands).first(count), call);
   if (count == 1) return nb::borrow(q);
   return nb::make_tuple(q, k);

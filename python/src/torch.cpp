@@ -148,7 +148,7 @@ void turn(const Rotary& rotary, nb::handle q, nb::handle k, nb::handle q_out, nb
   const Positions positions(position_ids, seqlen_offsets, cu_seqlens, operands.front(), rotary.spec().axes());
   const RotaryCall how{.direction = direction_named(direction), .threads = threads, .pool = pool_of_torch()};
   const auto run = [&](const auto& view) {
-    refuse_if(rotary.check(operands.all(), view));
+    refuse_operands(rotary.check(operands.all(), view));
     if (operands.elements() < kFewElements) return rotary.apply(operands.all(), view, how);
     const nb::gil_scoped_release others_may_run;
     rotary.apply(operands.all(), view, how);
@@ -369,7 +369,7 @@ void turn_by_table(nb::handle q, nb::handle k, nb::handle cos, nb::handle sin, n
   const RotaryCall how{.direction = transpose ? Direction::kTranspose : Direction::kForward,
                        .threads = threads,
                        .pool = pool_of_torch()};
-  refuse_if(rotary.check(operands.all(), table, view, how.direction));
+  refuse_operands(rotary.check(operands.all(), table, view, how.direction));
   const nb::gil_scoped_release others_may_run;
   rotary.apply(operands.all(), table, view, how);
 }

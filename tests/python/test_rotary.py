@@ -156,10 +156,22 @@ def test_layers_that_turn_differently_have_to_be_named():
 X = np.ones((1, 2, 1, 64), np.float32)
 
 
+class NoArray:
+    class dtype:
+        name = "bfloat16"
+
+    def view(self, *_):
+        raise RuntimeError("no")
+
+
+
 @pytest.mark.parametrize("call, words", [
     (lambda: Rotary(SPEC).apply(X, position_ids=[0, 1, 2]), "positions.tokens: want 2, got 3"),
     (lambda: Rotary(SPEC).apply(X[0]), r"q: want \[batch, tokens, heads, head_dim\]"),
-    (lambda: Rotary(SPEC).apply(X, X[..., :32]), "head_dim"),
+    (lambda: Rotary(SPEC).apply(X, X[..., :32]), "^k.head_dim: want 64, got 32"),
+    (lambda: Rotary(SPEC).apply(X, np.ones((2, 2, 1, 64), np.float32)), "^k.batch: want 1, got 2"),
+    (lambda: Rotary(SPEC).apply_(X, X), "^k: want memory apart from q"),
+    (lambda: Rotary(SPEC).apply(NoArray()), "^q: want an array"),
     (lambda: Rotary(SPEC).apply(X.astype(np.float64)), "q: want float32, bfloat16 or float16"),
     (lambda: Rotary(SPEC).apply(X.swapaxes(1, 3)), "side by side"),
     (lambda: Rotary(SPEC).apply("q"), "q: want an array .*got str"),
@@ -185,6 +197,12 @@ def test_what_is_wrong_is_refused_by_name(call, words):
     with pytest.raises(ropewalk.Error, match=words) as caught:
         call()
     assert isinstance(caught.value, ValueError) and "\n" not in str(caught.value)
+
+
+def test_numbers_of_numpy_are_numbers():
+    rotary = Rotary(RotarySpec(head_dim=np.int64(8), theta=np.float64(1e4), rotary_dim=np.int32(4), axis_of_pair=np.array([0, 1])))
+    assert rotary.spec == RotarySpec(head_dim=8, theta=1e4, rotary_dim=4, axis_of_pair=(0, 1))
+    assert pickle.loads(pickle.dumps(rotary)) == rotary
 
 
 def test_threads_turn_at_once():
