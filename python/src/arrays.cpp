@@ -178,15 +178,24 @@ Order order_named(std::string_view name) {
   refuse("layout", "want \"bshd\", \"bhsd\", \"sbhd\" or \"thd\", got \"" + std::string(name) + '"');
 }
 
+namespace {
+
+// Which axis of an array is which, by Order; packed tokens have no batch.
+struct Axes {
+  int batch, tokens, heads;
+  const char* shape;
+};
+constexpr Axes kAxes[] = {{0, 1, 2, "[batch, tokens, heads, head_dim]"},
+                          {0, 2, 1, "[batch, heads, tokens, head_dim]"},
+                          {1, 0, 2, "[tokens, batch, heads, head_dim]"},
+                          {-1, 0, 1, "[tokens, heads, head_dim]"}};
+
+}  // namespace
+
 HeadsView heads_of(const Array& array, Order order, const std::string& name) {
-  const std::size_t dims = order == Order::kThd ? 3 : 4;
-  if (array.dims() != dims)
-    refuse(name, std::string("want ") +
-                     (order == Order::kThd    ? "[tokens, heads, head_dim]"
-                      : order == Order::kBshd ? "[batch, tokens, heads, head_dim]"
-                      : order == Order::kBhsd ? "[batch, heads, tokens, head_dim]"
-                                              : "[tokens, batch, heads, head_dim]") +
-                     " (layout says so), got " + array.shape());
+  const Axes& axes = kAxes[static_cast<std::size_t>(order)];
+  const std::size_t dims = axes.batch < 0 ? 3 : 4;
+  if (array.dims() != dims) refuse(name, std::string("want ") + axes.shape + " (layout says so), got " + array.shape());
   HeadsView view{.data = array.data()};
   switch (array.element()) {
     case Element::kFloat32: view.dtype = DType::kFloat32; break;
@@ -194,31 +203,14 @@ HeadsView heads_of(const Array& array, Order order, const std::string& name) {
     case Element::kFloat16: view.dtype = DType::kFloat16; break;
     default: refuse(name, "want float32, bfloat16 or float16, got another dtype");
   }
-  const auto take = [&](std::size_t axis, std::int64_t& size, std::int64_t& stride) {
-    size = array.size(axis);
-    stride = array.stride(axis);
+  const auto take = [&](int axis, std::int64_t& size, std::int64_t& stride) {
+    if (axis < 0) return;
+    size = array.size(static_cast<std::size_t>(axis));
+    stride = array.stride(static_cast<std::size_t>(axis));
   };
-  switch (order) {
-    case Order::kBshd:
-      take(0, view.batch, view.batch_stride);
-      take(1, view.tokens, view.token_stride);
-      take(2, view.heads, view.head_stride);
-      break;
-    case Order::kBhsd:
-      take(0, view.batch, view.batch_stride);
-      take(1, view.heads, view.head_stride);
-      take(2, view.tokens, view.token_stride);
-      break;
-    case Order::kSbhd:
-      take(0, view.tokens, view.token_stride);
-      take(1, view.batch, view.batch_stride);
-      take(2, view.heads, view.head_stride);
-      break;
-    case Order::kThd:
-      take(0, view.tokens, view.token_stride);
-      take(1, view.heads, view.head_stride);
-      break;
-  }
+  take(axes.batch, view.batch, view.batch_stride);
+  take(axes.tokens, view.tokens, view.token_stride);
+  take(axes.heads, view.heads, view.head_stride);
   view.head_dim = array.size(dims - 1);
   if (view.head_dim > 1 && array.stride(dims - 1) != 1 && array.elements() > 0)
     refuse(name, "want the channels of a head side by side (stride 1), got a stride of " +
@@ -310,8 +302,9 @@ void Positions::from_ids(nb::handle ids, int axes) {
   if (dims == 3 && array.size(0) != axes)
     refuse(name, "want [" + std::to_string(axes) + ", batch, tokens], got " + array.shape());
   are_whole_ = array.element() != Element::kFloat32 && array.element() != Element::kFloat64;
-  const auto fill = [&](auto& view) {
-    const bool copied = view.data != nullptr;
+  // Of the array as it lies, or of a copy, row after row.
+  const auto fill = [&](auto& view, const auto* data, bool copied) {
+    view.data = data;
     const std::int64_t tokens = array.size(dims - 1), batch = dims > 1 ? array.size(dims - 2) : 1;
     view.axes = axes;
     view.batch = batch;
@@ -322,23 +315,19 @@ void Positions::from_ids(nb::handle ids, int axes) {
   };
   if (are_whole_) {
     if (array.element() == Element::kInt64) {
-      fill(whole_);
-      whole_.data = static_cast<const std::int64_t*>(array.data());
+      fill(whole_, static_cast<const std::int64_t*>(array.data()), false);
     } else {
       if (!copy_whole(array, numbers_))
         refuse(name, "want whole numbers (int64, int32), or float64 or float32 for coordinates, got another dtype");
-      numbers_.reserve(1);
-      whole_.data = numbers_.data();
-      fill(whole_);
+      numbers_.reserve(1);  // an address even for no token
+      fill(whole_, numbers_.data(), true);
     }
   } else if (array.element() == Element::kFloat64) {
-    fill(coordinates_);
-    coordinates_.data = static_cast<const double*>(array.data());
+    fill(coordinates_, static_cast<const double*>(array.data()), false);
   } else {
     reals_.reserve(static_cast<std::size_t>(array.elements()) + 1);
     for_each_element<float>(array, [&](float value) { reals_.push_back(double{value}); });
-    coordinates_.data = reals_.data();
-    fill(coordinates_);
+    fill(coordinates_, reals_.data(), true);
   }
 }
 

@@ -4,6 +4,9 @@
 
 #include <ropewalk/frequencies.hpp>
 
+#include <concepts>
+#include <type_traits>
+
 namespace ropewalk::python {
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -22,28 +25,23 @@ constexpr Words<LongRopePolicy, 3> kPolicies{
     {{"by_length", LongRopePolicy::kByLength}, {"short", LongRopePolicy::kShort}, {"long", LongRopePolicy::kLong}}};
 constexpr Words<Numerics, 2> kNumerics{{{"exact", Numerics::kExact}, {"fp32", Numerics::kFp32}}};
 
-template <class Fields>
-void fields_of(Fields&&, auto& options) requires std::is_same_v<std::remove_cvref_t<decltype(options)>, NoScaling> {}
-template <class Fields>
-void fields_of(Fields&& f,
-               auto& options) requires std::is_same_v<std::remove_cvref_t<decltype(options)>, LinearOptions> {
-  f("factor", options.factor);
-}
-template <class Fields>
-void fields_of(Fields&& f, auto& options) requires std::is_same_v<std::remove_cvref_t<decltype(options)>, NtkOptions> {
+// One to be read or, const, to be written.
+template <class T, class Of>
+concept Is = std::same_as<std::remove_const_t<T>, Of>;
+
+void fields_of(auto&&, Is<NoScaling> auto&) {}
+void fields_of(auto&& f, Is<LinearOptions> auto& options) { f("factor", options.factor); }
+void fields_of(auto&& f, Is<NtkOptions> auto& options) {
   f("factor", options.factor);
   f.choice("form", options.form, kNtkForms);
   f("mixed_b", options.mixed_b);
 }
-template <class Fields>
-void fields_of(Fields&& f,
-               auto& options) requires std::is_same_v<std::remove_cvref_t<decltype(options)>, DynamicNtkOptions> {
+void fields_of(auto&& f, Is<DynamicNtkOptions> auto& options) {
   f("factor", options.factor);
   f("trained_context", options.trained_context);
   f.choice("growth", options.growth, kGrowths);
 }
-template <class Fields>
-void fields_of(Fields&& f, auto& options) requires std::is_same_v<std::remove_cvref_t<decltype(options)>, YarnOptions> {
+void fields_of(auto&& f, Is<YarnOptions> auto& options) {
   f("factor", options.factor);
   f("trained_context", options.trained_context);
   f("beta_fast", options.beta_fast);
@@ -58,9 +56,7 @@ void fields_of(Fields&& f, auto& options) requires std::is_same_v<std::remove_cv
   f.choice("ramp_guard", options.ramp_guard, kRampGuards);
   f("scale_softmax", options.scale_softmax);
 }
-template <class Fields>
-void fields_of(Fields&& f,
-               auto& options) requires std::is_same_v<std::remove_cvref_t<decltype(options)>, LongRopeOptions> {
+void fields_of(auto&& f, Is<LongRopeOptions> auto& options) {
   f("short_factor", options.short_factor);
   f("long_factor", options.long_factor);
   f("trained_context", options.trained_context);
@@ -70,54 +66,41 @@ void fields_of(Fields&& f,
   f("long_mscale", options.long_mscale);
   f.choice("policy", options.policy, kPolicies);
 }
-template <class Fields>
-void fields_of(Fields&& f,
-               auto& options) requires std::is_same_v<std::remove_cvref_t<decltype(options)>, Llama3Options> {
+void fields_of(auto&& f, Is<Llama3Options> auto& options) {
   f("factor", options.factor);
   f("low_freq_factor", options.low_freq_factor);
   f("high_freq_factor", options.high_freq_factor);
   f("trained_context", options.trained_context);
 }
-template <class Fields>
-void fields_of(Fields&& f,
-               auto& options) requires std::is_same_v<std::remove_cvref_t<decltype(options)>, ProportionalOptions> {
+void fields_of(auto&& f, Is<ProportionalOptions> auto& options) {
   f("fraction", options.fraction);
   f("factor", options.factor);
 }
-template <class Fields>
-void fields_of(Fields&& f,
-               auto& options) requires std::is_same_v<std::remove_cvref_t<decltype(options)>, DivisorOptions> {
+void fields_of(auto&& f, Is<DivisorOptions> auto& options) {
   f("divisors", options.divisors);
   f("factor", options.factor);
   f("attention_factor", options.attention_factor);
 }
-template <class Fields>
-void fields_of(Fields&& f,
-               auto& value) requires std::is_same_v<std::remove_cvref_t<decltype(value)>, QueryTemperature> {
+void fields_of(auto&& f, Is<QueryTemperature> auto& value) {
   f("beta", value.beta);
   f("context", value.context);
   f("offset", value.offset);
 }
-template <class Fields>
-void fields_of(Fields&& f,
-               auto& value) requires std::is_same_v<std::remove_cvref_t<decltype(value)>, GivenFrequencies> {
+void fields_of(auto&& f, Is<GivenFrequencies> auto& value) {
   f("heads", value.heads);
   f("axes", value.axes);
   f("inv_freq", value.inv_freq);
 }
-template <class Fields>
-void fields_of(Fields&& f, auto& value) requires std::is_same_v<std::remove_cvref_t<decltype(value)>, SecondAngle> {
+void fields_of(auto&& f, Is<SecondAngle> auto& value) {
   f("rung_of_pair", value.rung_of_pair);
   f("axis_of_pair", value.axis_of_pair);
 }
-template <class Fields>
-void fields_of(Fields&& f, auto& value) requires std::is_same_v<std::remove_cvref_t<decltype(value)>, XPos> {
+void fields_of(auto&& f, Is<XPos> auto& value) {
   f("scale_base", value.scale_base);
   f("gamma", value.gamma);
   f("centre_above", value.centre_above);
 }
-template <class Fields>
-void fields_of(Fields&& f, auto& value) requires std::is_same_v<std::remove_cvref_t<decltype(value)>, FourierMix> {
+void fields_of(auto&& f, Is<FourierMix> auto& value) {
   f("heads", value.heads);
   f("tones", value.tones);
   f("outputs", value.outputs);
@@ -179,8 +162,7 @@ T data_from(nb::handle object, const std::string& path) {
 }
 
 // The plain fields of a spec; layouts, scaling and nested ones are said apart.
-template <class Fields>
-void plain_fields(Fields&& f, auto& spec) {
+void plain_fields(auto&& f, Is<RotarySpec> auto& spec) {
   f("head_dim", spec.head_dim);
   f("theta", spec.theta);
   f("rotary_dim", spec.rotary_dim);
