@@ -14,6 +14,11 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 import numpy as np
 import torch
 
+if torch.distributed.is_available():
+    # Its defaults take the world's group when it is imported (transformers does, with a model): imported after init_process_group, they
+    # keep the group beyond destroy_process_group, and gloo's threads into an exit that ends in SIGABRT now and then.
+    import torch.distributed.nn.functional
+
 from ropewalk._core import CheckpointPositions, Error, describe
 from ropewalk.checkpoint import read_positions
 from ropewalk.hf._install import install, scaling_named

@@ -8,6 +8,7 @@ import pytest
 import ropewalk
 import torch
 import torch.distributed as dist
+import torch.distributed.nn.functional  # before a group is there, which it would keep beyond its end (ropewalk.hf says more)
 from ropewalk import Rotary, RotarySpec
 from ropewalk.torch import RotaryEmbedding, apply_rotary_emb_qk, rotate, rotate_
 
