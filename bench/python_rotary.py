@@ -3,9 +3,10 @@
 
     python bench/python_rotary.py [--seconds 0.15] [--rounds 7] [--threads N] [--tokens 1,64,1024,8192] [--dtypes float32,bfloat16,float16]
                                   [--train] [--json FILE]
+    python bench/python_rotary.py --table FILE      (what --json wrote, as the table of docs/torch.md)
 
-q has 32 heads of 128 and k has 8, as a model holds them: projections of [1, tokens, heads, 128], seen as [1, heads, tokens, 128]. Every
-opponent has a process of its own and the rounds alternate, so that drift and neighbours reach all alike. Times are medians of the rounds, with
+q has 32 heads of 128 and k has 8, as a model holds them: projections of [1, tokens, heads, 128], seen as [1, heads, tokens, 128], at
+positions from 100 000 on. Every opponent has a process of its own and the rounds alternate, so that drift and neighbours reach all alike. Times are medians of the rounds, with
 their spread; the ratio is the median over rounds of theirs / rotate's, for onnxruntime, which allocates nothing either, theirs / into's. The error is the largest one against float64 over 64 tokens at the end.
 
     rotate          ropewalk.torch.rotate: cosines and sines formed on the way, new tensors
@@ -29,7 +30,7 @@ import statistics
 import sys
 import time
 
-HEADS, HEAD_DIM, THETA, CHECKED = (32, 8), 128, 500000.0, 64
+HEADS, HEAD_DIM, THETA, CHECKED, FIRST = (32, 8), 128, 500000.0, 64, 100000
 NAMES = ("rotate", "into", "rotate_", "table", "torch-eager", "torch-compile", "onnxruntime")
 
 
@@ -60,7 +61,7 @@ def error_of(results, inputs) -> float:
     tokens = inputs[0].shape[2]
     last = slice(max(0, tokens - CHECKED), tokens)
     spec = ropewalk.RotarySpec(head_dim=HEAD_DIM, theta=THETA)
-    exact = ropewalk.torch.rotate(spec, *(x[:, :, last].double() for x in inputs), layout="bhsd", position_ids=torch.arange(tokens)[last])
+    exact = ropewalk.torch.rotate(spec, *(x[:, :, last].double() for x in inputs), layout="bhsd", position_ids=FIRST + torch.arange(tokens)[last])
     return max((a[:, :, last].double() - b).abs().max().item() for a, b in zip(results, exact))
 
 
@@ -73,8 +74,8 @@ def prepare(name: str, tokens: int, kind: str, train: bool):
     dtype = getattr(torch, kind)
     q, k = tensors(tokens, dtype)
     rotary = ropewalk.Rotary(ropewalk.RotarySpec(head_dim=HEAD_DIM, theta=THETA))
-    positions = torch.arange(tokens)
-    half = [torch.from_numpy(one) for one in rotary.cos_sin(positions)]
+    positions = FIRST + torch.arange(tokens)
+    half, rows = [torch.from_numpy(one) for one in rotary.cos_sin(positions)], torch.arange(tokens)
     full = [torch.cat((one, one), -1)[None].to(dtype) for one in half]
     if name == "onnxruntime":
         return onnxruntime(q, k, half, dtype)
@@ -83,7 +84,7 @@ def prepare(name: str, tokens: int, kind: str, train: bool):
         "rotate": lambda q, k: ropewalk.torch.rotate(rotary, q, k, position_ids=positions, layout="bhsd"),
         "into": lambda q, k: ropewalk.torch.rotate(rotary, q, k, position_ids=positions, layout="bhsd", out=outs),
         "rotate_": lambda q, k: ropewalk.torch.rotate_(rotary, q, k, position_ids=positions, layout="bhsd"),
-        "table": lambda q, k: ropewalk.torch.apply_rotary_emb_qk(q, k, *half, position_ids=positions, layout="bhsd"),
+        "table": lambda q, k: ropewalk.torch.apply_rotary_emb_qk(q, k, *half, position_ids=rows, layout="bhsd"),
         "torch-eager": lambda q, k: eager(q, k, *full),
         "torch-compile": None,
     }[name]
@@ -139,6 +140,37 @@ def onnxruntime(q, k, half, dtype):
     return call, error
 
 
+def machine() -> dict:
+    import importlib.metadata
+    import platform
+
+    lines = open("/proc/cpuinfo").read().splitlines() if os.path.exists("/proc/cpuinfo") else []
+    named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    versions = {name: importlib.metadata.version(name) for name in ("torch", "onnxruntime", "numpy")}
+    return {"processor": (named or [platform.machine()])[0], "when": time.strftime("%Y-%m-%d", time.gmtime()), "versions": versions}
+
+
+def table(path: str) -> None:
+    """Who is how many times slower, and everybody's error."""
+    with open(path) as file:
+        run = json.load(file)
+    others = [name for name in ("torch-eager", "torch-compile", "onnxruntime") if not (run["train"] and name == "onnxruntime")]
+    print("| dtype | tokens | rotate, us | into, us |" + "".join(f" {name} |" for name in others) + " error, ours | theirs |")
+    print("|---|---|---|---|" + "---|" * (len(others) + 2))
+    cases = {}
+    for row in run["rows"]:
+        cases.setdefault((row["dtype"], row["tokens"]), {})[row["name"]] = row
+    for (dtype, tokens), by in cases.items():
+        micro = [f"{1e6 * statistics.median(by[name]['seconds']):.3g}" if name in by else "" for name in ("rotate", "into")]
+        cells = []
+        for name in others:
+            ours = by.get("into" if name == "onnxruntime" else "rotate")
+            ratios = sorted(a / b for a, b in zip(by[name]["seconds"], ours["seconds"])) if name in by and ours else []
+            cells.append(f"{statistics.median(ratios):.3g} ({ratios[0]:.2g} - {ratios[-1]:.2g})" if ratios else "")
+        errors = [by["rotate"]["max_abs_error"], max(by[name]["max_abs_error"] for name in others if name in by)]
+        print("| " + " | ".join([dtype, str(tokens), *micro, *cells, *(f"{error:.1e}" for error in errors)]) + " |")
+
+
 def work(name: str, threads: int, pipe) -> None:
     """A worker's life: (tokens, dtype, train) prepares a case, a number of seconds is a round of it, None ends."""
     import torch
@@ -176,7 +208,11 @@ def main() -> int:
     parser.add_argument("--only", default=",".join(NAMES), help="opponents, by name")
     parser.add_argument("--train", action="store_true", help="forward and backward")
     parser.add_argument("--json", help="also write every round here")
+    parser.add_argument("--table", metavar="FILE", help="measure nothing: print what --json wrote as a table")
     options = parser.parse_args()
+    if options.table:
+        table(options.table)
+        return 0
 
     # OpenMP's runtimes read it when they are loaded.
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
@@ -214,7 +250,7 @@ def main() -> int:
         pipe.send(None)
     if options.json:
         with open(options.json, "w") as file:
-            json.dump({"threads": options.threads, "train": options.train, "load_before": load, "rows": rows}, file)
+            json.dump({**machine(), "threads": options.threads, "train": options.train, "load_before": load, "rows": rows}, file)
     return 0
 
 

@@ -40,7 +40,7 @@ from ropewalk._core import (
     positions_from_rope_deltas,
     slots_of_pages,
 )
-from ropewalk.cache import CacheView, HeadNorm, append_, shift_
+from ropewalk.cache import CacheView, HeadNorm, Rerotation, append_, shift_
 from ropewalk.checkpoint import explain, read_positions
 from ropewalk.grids import (
     CoordinateOptions,
@@ -104,6 +104,7 @@ __all__ = [
     "ProportionalScaling",
     "Provenance",
     "QueryTemperature",
+    "Rerotation",
     "Rotary",
     "RotarySpec",
     "Scaling",

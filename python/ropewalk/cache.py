@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Optional
 
 from ropewalk import _core
+from ropewalk.rotary import Rotary
 
 CacheFormat = Literal["float32", "bfloat16", "float16", "float8_e4m3", "int8", "int4"]
 
@@ -102,3 +103,57 @@ def shift_(rotary: _core.Rotary, key_cache: CacheView, *, slots: Any, deltas: An
     a scale of their own.
     """
     _core.shift_cache(rotary, key_cache, slots=slots, deltas=deltas, threads=threads)
+
+
+class Rerotation:
+    """Carries keys that one operator has turned over to another: what dynamic NTK needs as the sequence grows, LongRoPE as it crosses the
+    trained length, and any scaling that is switched on over cached keys. The attention factor is counted once.
+
+    before, after: alike in head_dim, in the channels that turn and in their axes. Raises ropewalk.Error, by the field's name.
+
+    >>> import dataclasses, numpy as np, ropewalk
+    >>> plain = ropewalk.RotarySpec(head_dim=4, theta=10000.0)
+    >>> before = ropewalk.Rotary(plain)
+    >>> after = ropewalk.Rotary(dataclasses.replace(plain, scaling=ropewalk.LinearScaling(factor=4.0)))
+    >>> keys = before.apply(np.ones((1, 3, 1, 4), np.float32), seqlen_offsets=100)
+    >>> print(Rerotation(before, after).apply_(keys, seqlen_offsets=100)[0, 2, 0].round(3))  # at 102, a quarter of it now
+    [0.574 0.715 1.292 1.22 ]
+    """
+
+    __slots__ = ("_turn", "_axes")
+
+    def __init__(self, before: Rotary, after: Rotary) -> None:
+        self._turn = _core.Rerotation(before, before.running_length, after, after.running_length)
+        self._axes = after.spec.axes
+
+    @property
+    def gain(self) -> float:
+        """What keys grow by: the attention factor of `after` over that of `before`."""
+        return self._turn.gain
+
+    def apply_cache_(self, key_cache: CacheView, *, slots: Any, position_ids: Any, threads: int = 0) -> None:
+        """The keys in slots[t], which stand at position_ids[t] ([slots], or [axes, 1, slots]), in place. Slots below 0 are left alone.
+        Quantised rows are read, turned and rounded anew with a scale of their own."""
+        self._turn.turn_cache(key_cache, slots=slots, position_ids=position_ids, axes=self._axes, threads=threads)
+
+    def apply_(
+        self,
+        keys: Any,
+        *,
+        position_ids: Any = None,
+        seqlen_offsets: Any = None,
+        cu_seqlens: Any = None,
+        layout: str = "bshd",
+        threads: int = 0,
+    ) -> Any:
+        """Keys in an array, with positions as Rotary.apply takes them, in place; gives it back."""
+        self._turn.turn_keys(
+            keys,
+            position_ids=position_ids,
+            seqlen_offsets=seqlen_offsets,
+            cu_seqlens=cu_seqlens,
+            layout=layout,
+            axes=self._axes,
+            threads=threads,
+        )
+        return keys

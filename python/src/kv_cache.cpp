@@ -126,6 +126,54 @@ HeldCache cache_from(nb::handle object, const std::string& name) {
 }
 
 void bind_kv_cache(nb::module_& m) {
+  nb::class_<Rerotation> rerotation(m, "Rerotation");
+  rerotation.def(
+      "__init__",
+      [](Rerotation* self, const Rotary& before, std::int64_t length_before, const Rotary& after,
+         std::int64_t length_after) {
+        auto made = Rerotation::make(before.spec(), length_before, after.spec(), length_after);
+        if (!made) {
+          Error error = made.error();  // "from" is no name that Python could give an argument
+          if (error.path.starts_with("from.")) error.path.replace(0, 4, "before");
+          if (error.path.starts_with("to.")) error.path.replace(0, 2, "after");
+          refuse_if(error);
+        }
+        new (self) Rerotation(*std::move(made));
+      },
+      "before"_a, "length_before"_a, "after"_a, "length_after"_a);
+  rerotation.def_prop_ro("gain", &Rerotation::gain,
+                         "The attention factor of the new operator over that of the old one: what keys grow by.");
+  rerotation.def(
+      "turn_cache",
+      [](const Rerotation& self, nb::handle key_cache, nb::handle slots, nb::handle position_ids, int axes,
+         int threads) {
+        if (threads < 0) refuse("threads", "want a number >= 0, got " + std::to_string(threads));
+        const HeldCache rows = cache_from(key_cache, "key_cache");
+        const std::vector<std::int64_t> numbers = whole_numbers(slots, "slots");
+        HeadsView tokens;
+        tokens.tokens = static_cast<std::int64_t>(numbers.size());
+        const Positions positions(position_ids, nb::none(), nb::none(), tokens, axes);
+        if (!positions.are_whole()) refuse("position_ids", "want whole numbers, got floats", Code::kUnsupported);
+        refuse_if(self.check(rows.view, numbers, positions.whole()));
+        const nb::gil_scoped_release others_may_run;
+        self.apply(rows.view, numbers, positions.whole(), {.threads = threads});
+      },
+      "key_cache"_a, nb::kw_only(), "slots"_a, "position_ids"_a, "axes"_a, "threads"_a);
+  rerotation.def(
+      "turn_keys",
+      [](const Rerotation& self, nb::handle keys, nb::handle position_ids, nb::handle seqlen_offsets,
+         nb::handle cu_seqlens, const char* layout, int axes, int threads) {
+        if (threads < 0) refuse("threads", "want a number >= 0, got " + std::to_string(threads));
+        const Array array = Array::to_write(keys, "keys");
+        const HeadsView view = heads_of(array, order_named(layout), "keys");
+        const Positions positions(position_ids, seqlen_offsets, cu_seqlens, view, axes);
+        if (!positions.are_whole()) refuse("position_ids", "want whole numbers, got floats", Code::kUnsupported);
+        refuse_if(self.check(view, positions.whole()));
+        const nb::gil_scoped_release others_may_run;
+        self.apply(view, positions.whole(), {.threads = threads});
+      },
+      "keys"_a, nb::kw_only(), "position_ids"_a.none(), "seqlen_offsets"_a.none(), "cu_seqlens"_a.none(), "layout"_a,
+      "axes"_a, "threads"_a);
   m.def(
       "slots_of_pages",
       [](nb::handle block_table, std::int64_t page_tokens, std::int64_t first, std::int64_t tokens) {

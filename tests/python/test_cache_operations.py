@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import ropewalk
-from ropewalk import CacheView, HeadNorm, Rotary, RotarySpec
+from ropewalk import CacheView, HeadNorm, Rotary, RotarySpec, YarnScaling
 
 try:
     import torch
@@ -90,6 +90,37 @@ def test_a_shift_moves_stored_keys_in_every_format(make, half_step):
     assert (np.abs(read(cache) - wanted).max(axis=(1, 2)) <= bound).all()
 
 
+YARN = Rotary(RotarySpec(head_dim=64, theta=10000.0, scaling=YarnScaling(factor=4.0, trained_context=4096)))
+
+
+def test_rerotation_is_what_the_other_operator_would_have_stored():
+    k = heads(2, 5, 2, 64)
+    change = ropewalk.Rerotation(ROTARY, YARN)
+    assert change.gain == YARN.attention_factor
+    keys = ROTARY.apply(k, seqlen_offsets=[100, 7])
+    assert change.apply_(keys, seqlen_offsets=[100, 7]) is keys
+    np.testing.assert_allclose(keys, YARN.apply(k, seqlen_offsets=[100, 7]), atol=3e-6)
+    packed = ROTARY.apply(k[0], layout="thd", position_ids=range(5))
+    change.apply_(packed, layout="thd", position_ids=range(5))
+    np.testing.assert_allclose(packed, YARN.apply(k[0], layout="thd"), atol=3e-6)
+
+
+@pytest.mark.parametrize("make, half_step", [
+    (lambda: CacheView(np.zeros((8, 2, 64), np.float32)), 2**-22), (lambda: CacheView(np.zeros((8, 2, 64), np.float16)), 2**-11),
+])
+def test_rerotation_of_a_cache_at_far_positions(make, half_step):
+    cache, k, where = make(), heads(1, 4, 2, 64), [5, -1, 0, 2]
+    ropewalk.append_(ROTARY, k, cache, slots=where, seqlen_offsets=10**7)
+    kept = cache.data.copy()
+    ropewalk.Rerotation(ROTARY, YARN).apply_cache_(cache, slots=where, position_ids=range(10**7, 10**7 + 4))
+    wanted = YARN.apply(k, seqlen_offsets=10**7)[0]
+    bound = half_step * np.hypot(*np.split(k[0], 2, axis=-1)).max() * YARN.attention_factor * (1 + 2**0.5) + 2e-6
+    for token, slot in enumerate(where):
+        if slot >= 0:
+            assert np.abs(cache.data[slot] - wanted[token]).max() <= bound
+    assert (cache.data[[1, 3, 4, 6, 7]] == kept[[1, 3, 4, 6, 7]]).all()
+
+
 def test_slots_of_pages():
     assert ropewalk.slots_of_pages([5, 2], 4, 2, 4).tolist() == [22, 23, 8, 9]
 
@@ -115,6 +146,10 @@ CACHE = np.zeros((8, 2, 64), np.float32)
     (lambda: ropewalk.append_(ROTARY, K, CacheView(np.broadcast_to(CACHE[:1], (8, 2, 64))), slots=[0, 1]), "key_cache.data: want an array that can be written"),
     (lambda: ropewalk.shift_(ROTARY, CacheView(CACHE), slots=[9], deltas=1), r"slots\[0\]"),
     (lambda: ropewalk.shift_(ROTARY, CacheView(CACHE), slots=[0, 1], deltas=[1]), "tokens"),
+    (lambda: ropewalk.Rerotation(ROTARY, Rotary(RotarySpec(head_dim=32, theta=10000.0))), "after.head_dim"),
+    (lambda: ropewalk.Rerotation(ROTARY, YARN).apply_(K[..., :32], seqlen_offsets=0), "keys.head_dim"),
+    (lambda: ropewalk.Rerotation(ROTARY, YARN).apply_cache_(CacheView(CACHE), slots=[9], position_ids=[1]), r"slots\[0\]"),
+    (lambda: ropewalk.Rerotation(ROTARY, YARN).apply_cache_(CacheView(CACHE), slots=[0, 1], position_ids=[1]), "tokens"),
 ])
 def test_what_is_wrong_is_refused_by_name(call, words):
     with pytest.raises(ropewalk.Error, match=words):
