@@ -1,4 +1,5 @@
 #include "errors.hpp"
+#include "lock.hpp"
 #include "rooms.hpp"
 #include "spec.hpp"
 
@@ -84,7 +85,7 @@ void bind_config(nb::module_& m) {
       "read_positions",
       [](const std::string& path, const std::string& family, const std::string& part, const std::string& numerics) {
         const ReadOptions options = options_of(family, part, numerics);
-        const nb::gil_scoped_release others_may_run;
+        const OthersMayRun others_may_run;
         return value_or_refuse(read_positions(path, options));
       },
       "path"_a, nb::kw_only(), "family"_a = "", "part"_a = "", "numerics"_a = "exact",

@@ -1,4 +1,5 @@
 #include "caches.hpp"
+#include "lock.hpp"
 #include "rooms.hpp"
 
 #include <nanobind/stl/optional.h>
@@ -220,7 +221,7 @@ void bind_kv_cache(nb::module_& m) {
         const Positions positions(position_ids, seqlen_offsets, cu_seqlens, append.keys, rotary.spec().axes());
         if (!positions.are_whole()) refuse("position_ids", "want whole numbers, got floats", Code::kUnsupported);
         refuse_if(check_append(rotary, append, positions.whole()));
-        const nb::gil_scoped_release others_may_run;
+        const OthersMayRun others_may_run;
         ropewalk::append(rotary, append, positions.whole(), {.threads = threads});
       },
       "rotary"_a, "keys"_a, "key_cache"_a, nb::kw_only(), "slots"_a, "values"_a = nb::none(),
@@ -241,7 +242,7 @@ void bind_kv_cache(nb::module_& m) {
         const Positions positions(one, nb::none(), nb::none(), tokens, rotary.spec().axes());
         if (!positions.are_whole()) refuse("deltas", "want whole numbers, got floats", Code::kUnsupported);
         refuse_if(check_shift(rotary, rows.view, numbers, positions.whole()));
-        const nb::gil_scoped_release others_may_run;
+        const OthersMayRun others_may_run;
         shift(rotary, rows.view, numbers, positions.whole(), {.threads = threads});
       },
       "rotary"_a, "key_cache"_a, nb::kw_only(), "slots"_a, "deltas"_a, "threads"_a = 0);

@@ -1,4 +1,5 @@
 #include "arrays.hpp"
+#include "lock.hpp"
 #include "rooms.hpp"
 #include "spec.hpp"
 
@@ -32,7 +33,7 @@ void check_and_apply(const Rotary& rotary, std::span<const RotaryOperand> operan
   const RotaryCall how{.direction = call.direction, .threads = call.threads};
   const auto run = [&](const auto& view) {
     refuse_operands(rotary.check(operands, view));
-    const nb::gil_scoped_release others_may_run;
+    const OthersMayRun others_may_run;
     rotary.apply(operands, view, how);
   };
   if (call.threads < 0) refuse("threads", "want a number >= 0, got " + std::to_string(call.threads));

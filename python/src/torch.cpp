@@ -1,6 +1,7 @@
 // What ropewalk.torch asks of the library: rotations of tensors whose gradient is its own business, with the operator's
 // phases or with a caller's table, and the numbers of an operator for those who form phases themselves.
 #include "arrays.hpp"
+#include "lock.hpp"
 #include "rooms.hpp"
 
 #include <ropewalk/frequencies.hpp>
@@ -150,7 +151,7 @@ void turn(const Rotary& rotary, nb::handle q, nb::handle k, nb::handle q_out, nb
   const auto run = [&](const auto& view) {
     refuse_operands(rotary.check(operands.all(), view));
     if (operands.elements() < kFewElements) return rotary.apply(operands.all(), view, how);
-    const nb::gil_scoped_release others_may_run;
+    const OthersMayRun others_may_run;
     rotary.apply(operands.all(), view, how);
   };
   if (positions.are_whole())
@@ -370,7 +371,7 @@ void turn_by_table(nb::handle q, nb::handle k, nb::handle cos, nb::handle sin, n
                        .threads = threads,
                        .pool = pool_of_torch()};
   refuse_operands(rotary.check(operands.all(), table, view, how.direction));
-  const nb::gil_scoped_release others_may_run;
+  const OthersMayRun others_may_run;
   rotary.apply(operands.all(), table, view, how);
 }
 

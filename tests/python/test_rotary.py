@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -215,3 +217,20 @@ def test_threads_turn_at_once():
     with ThreadPoolExecutor(64) as pool:
         for got in pool.map(lambda _: rotary.apply(x, seqlen_offsets=7), range(256)):
             assert (got == wanted).all()
+
+
+@pytest.mark.parametrize("heads", (2, 64))
+def test_threads_that_still_turn_when_the_interpreter_ends_do_not_abort_it(heads):
+    code = f"""
+import threading, time, numpy as np, ropewalk
+rotary = ropewalk.Rotary(ropewalk.RotarySpec(head_dim=64, theta=10000.0))
+def turn():
+    x = np.zeros((1, 64, {heads}, 64), np.float32)
+    while True:
+        rotary.apply_(x)
+for _ in range(4):
+    threading.Thread(target=turn, daemon=True).start()
+time.sleep(0.1)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
