@@ -159,7 +159,7 @@ void run_streams(std::span<const RowStream> streams, const TokenCosSin& cos_sin,
                  std::int64_t batch, std::int64_t tokens, bool skips, const RotaryCall& call) noexcept {
   if (batch < 1 || tokens < 1 || streams.empty()) return;
   run_on(CachePass(streams, cos_sin, slots, batch, tokens, skips),
-         threads_for_elements(elements_of(streams, batch, tokens), call.threads), call.pool);
+         threads_for_elements(elements_of(streams, batch, tokens), call.threads, call.pool), call.pool);
 }
 
 void turn_cached(const RotarySpec& spec, const TokenCosSin& cos_sin, const CacheView& keys,

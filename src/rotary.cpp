@@ -19,7 +19,7 @@ int threads_for(std::span<const RotaryOperand> operands, const RotaryCall& call)
   for (const RotaryOperand& operand : operands)
     elements += static_cast<double>(operand.in.batch) * static_cast<double>(operand.in.tokens) *
                 static_cast<double>(operand.in.heads) * static_cast<double>(operand.in.head_dim);
-  return threads_for_elements(elements, call.threads);
+  return threads_for_elements(elements, call.threads, call.pool);
 }
 
 std::optional<Error> check_operands(const RotarySpec& spec, std::span<const RotaryOperand> operands) {

@@ -4,8 +4,10 @@
 #include <ropewalk/rotary.hpp>
 
 #include <omp.h>
+#include <pthread.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 
 namespace ropewalk {
@@ -13,9 +15,23 @@ namespace ropewalk {
 // A thread is worth waking for this many elements and more.
 inline constexpr std::int64_t kElementsPerThread = 1 << 16;
 
+// What fork() makes has libgomp's list of threads and none of the threads, and would wait for them without end. A process
+// that has used threads therefore leaves word for its children, who work on the caller's alone.
+class Forks {
+ public:
+  static bool lost_threads() noexcept { return lost_.load(std::memory_order_relaxed); }
+  static void note_threads() noexcept {
+    if (noted_.load(std::memory_order_relaxed) || noted_.exchange(true)) return;
+    static_cast<void>(pthread_atfork(nullptr, nullptr, [] { lost_ = true; }));
+  }
+
+ private:
+  static inline std::atomic<bool> noted_ = false, lost_ = false;
+};
+
 /// `wanted` as in RotaryCall::threads.
-inline int threads_for_elements(double elements, int wanted) noexcept {
-  if (wanted == 1 || omp_in_parallel()) return 1;
+inline int threads_for_elements(double elements, int wanted, const ThreadPool* pool) noexcept {
+  if (wanted == 1 || omp_in_parallel() || (pool == nullptr && Forks::lost_threads())) return 1;
   const double worth = elements / static_cast<double>(kElementsPerThread);
   const int most = wanted > 0 ? wanted : omp_get_max_threads();
   return worth >= most ? most : std::max(1, static_cast<int>(worth));
@@ -45,6 +61,7 @@ void run_on(const Pass& pass, int threads, const ThreadPool* pool) noexcept {
         },
         &work);
   }
+  Forks::note_threads();
 #pragma omp parallel num_threads(threads)
   run_part(pass, omp_get_thread_num(), omp_get_num_threads());
 }

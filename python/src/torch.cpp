@@ -11,6 +11,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <array>
+#include <atomic>
 #include <map>
 #include <memory>
 #include <span>
@@ -19,6 +20,7 @@
 #include <vector>
 
 #include <dlfcn.h>
+#include <pthread.h>
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
@@ -51,6 +53,7 @@ class TorchThreads {
     threads_ = reinterpret_cast<Number>(::dlsym(opened, "omp_get_num_threads"));
     inside_ = reinterpret_cast<Number>(::dlsym(opened, "omp_in_parallel"));
     pool_ = {.run = run, .pool = this};
+    static_cast<void>(pthread_atfork(nullptr, nullptr, [] { lost_ = used_.load(); }));
   }
   TorchThreads(const TorchThreads&) = delete;
   TorchThreads& operator=(const TorchThreads&) = delete;
@@ -71,10 +74,11 @@ class TorchThreads {
   static void run(void* pool, int parts, void (*part)(void*, int), void* argument) {
     const auto& torch = *static_cast<const TorchThreads*>(pool);
     Work work{torch, parts, part, argument};
-    if (torch.inside_() != 0) {
+    if (lost_ || torch.inside_() != 0) {
       for (int i = 0; i < parts; ++i) part(argument, i);
       return;
     }
+    used_ = true;
     torch.parallel_(
         [](void* shared) {
           const Work& all = *static_cast<const Work*>(shared);
@@ -82,6 +86,9 @@ class TorchThreads {
         },
         &work, static_cast<unsigned>(parts), 0);
   }
+
+  // Of a process and of what fork() made of it, which waits without end for threads that it has not.
+  static inline std::atomic<bool> used_ = false, lost_ = false;
 
   Parallel parallel_ = nullptr;
   Number thread_ = nullptr, threads_ = nullptr, inside_ = nullptr;

@@ -234,3 +234,18 @@ time.sleep(0.1)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_forked_process_turns_without_its_parents_threads():
+    code = """
+import multiprocessing, numpy as np, ropewalk
+rotary = ropewalk.Rotary(ropewalk.RotarySpec(head_dim=64, theta=10000.0))
+x = np.ones((1, 512, 16, 64), np.float32)
+turned = rotary.apply(x, threads=2)
+def same(i):
+    return np.array_equal(turned, rotary.apply(x, threads=2))
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    assert all(pool.map_async(same, range(4)).get(timeout=20))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -261,3 +261,20 @@ def test_errors_while_tracing_are_the_same():
         compiled(lambda q: rotate(LLAMA, q, position_ids=[0], seqlen_offsets=1))(heads(1, 1, 2, 16))
     with pytest.raises(ropewalk.Error, match="positions.tokens"):
         compiled(lambda q, p: rotate(LLAMA, q, position_ids=p))(heads(1, 5, 2, 16), torch.arange(4))
+
+
+def test_a_forked_process_turns_without_its_parents_threads():
+    code = """
+import multiprocessing, numpy as np, ropewalk, torch
+from ropewalk.torch import rotate
+rotary = ropewalk.Rotary(ropewalk.RotarySpec(head_dim=64, theta=10000.0))
+x = torch.from_numpy(np.ones((1, 512, 16, 64), np.float32))
+torch.set_num_threads(2)
+turned = rotate(rotary, x).numpy()
+def same(i):
+    return np.array_equal(turned, rotate(rotary, x).numpy())
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    assert all(pool.map_async(same, range(4)).get(timeout=20))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
