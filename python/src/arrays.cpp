@@ -32,7 +32,31 @@ Element element_of(const nb::dlpack::dtype& dtype) noexcept {
   }
 }
 
+std::string name_of(const nb::dlpack::dtype& dtype) {
+  const std::string bits = std::to_string(dtype.bits);
+  if (dtype.lanes != 1) return "another dtype";
+  switch (static_cast<Code>(dtype.code)) {
+    case Code::Float: return "float" + bits;
+    case Code::Int: return "int" + bits;
+    case Code::UInt: return "uint" + bits;
+    case Code::Complex: return "complex" + bits;
+    case Code::Bfloat: return "bfloat" + bits;
+    case Code::Bool: return "bool";
+    default: return "another dtype";
+  }
+}
+
 std::string kind_of(nb::handle object) { return nb::cast<std::string>(nb::str(nb::type_name(object.type()))); }
+
+// What may be the reason why an array cannot be lent: ">f4", "object", "meta".
+std::string kind_of_array(nb::handle object) {
+  std::string kind = kind_of(object);
+  for (const auto& [attribute, word] : {std::pair{"dtype", " of "}, std::pair{"device", " on "}}) {
+    const nb::object value = nb::getattr(object, attribute, nb::none());
+    if (!value.is_none()) kind += word + nb::cast<std::string>(nb::str(value));
+  }
+  return kind;
+}
 
 bool is_true(nb::handle object, const char* attribute) {
   const nb::object value = nb::getattr(object, attribute, nb::none());
@@ -104,7 +128,7 @@ View view_of(nb::handle object, std::string_view name, bool* was_bfloat16) {
   }
   refuse(std::string(name), "want an array" +
                                 std::string(std::is_same_v<View, nb::ndarray<>> ? " that can be written" : "") +
-                                " (numpy, torch, anything with DLPack), got " + kind_of(object));
+                                " (numpy, torch, anything with DLPack), got " + kind_of_array(object));
 }
 
 }  // namespace
@@ -123,7 +147,8 @@ bool Array::borrow(nb::handle object, std::string_view name) {
   dims_ = static_cast<std::size_t>(tensor.ndim);
   sizes_ = tensor.shape;
   strides_ = tensor.strides;
-  element_ = element_of(tensor.dtype);
+  dtype_ = tensor.dtype;
+  element_ = element_of(dtype_);
   return true;
 }
 
@@ -135,7 +160,8 @@ void Array::take(nb::handle object, std::string_view name, View& held) {
   dims_ = held.ndim();
   sizes_ = held.shape_ptr();
   strides_ = held.stride_ptr();
-  element_ = was_bfloat16 ? Element::kBFloat16 : element_of(held.dtype());
+  dtype_ = held.dtype();
+  element_ = was_bfloat16 ? Element::kBFloat16 : element_of(dtype_);
 }
 
 Array Array::to_read(nb::handle object, std::string_view name) {
@@ -157,6 +183,8 @@ Array Array::of_tensor(nb::handle tensor, std::string_view name) {
   if (!array.borrow(tensor, name)) array.take(nb::object(tensor.attr("detach")()), name, array.written_);
   return array;
 }
+
+std::string Array::dtype() const { return name_of(dtype_); }
 
 std::int64_t Array::elements() const noexcept {
   std::int64_t product = 1;
@@ -201,7 +229,7 @@ HeadsView heads_of(const Array& array, Order order, const std::string& name) {
     case Element::kFloat32: view.dtype = DType::kFloat32; break;
     case Element::kBFloat16: view.dtype = DType::kBFloat16; break;
     case Element::kFloat16: view.dtype = DType::kFloat16; break;
-    default: refuse(name, "want float32, bfloat16 or float16, got another dtype");
+    default: refuse(name, "want float32, bfloat16 or float16, got " + array.dtype());
   }
   const auto take = [&](int axis, std::int64_t& size, std::int64_t& stride) {
     if (axis < 0) return;
@@ -287,7 +315,8 @@ std::vector<std::int64_t> whole_numbers(nb::handle object, std::string_view name
   const nb::object held = as_array(object);
   const Array array = Array::to_read(held, name);
   if (array.elements() == 0) return numbers;
-  if (!copy_whole(array, numbers)) refuse(std::string(name), "want whole numbers (int64, int32), got another dtype");
+  if (!copy_whole(array, numbers))
+    refuse(std::string(name), "want whole numbers (int64, int32), got " + array.dtype());
   return numbers;
 }
 
@@ -302,6 +331,11 @@ void Positions::from_ids(nb::handle ids, int axes) {
   if (dims == 3 && array.size(0) != axes)
     refuse(name, "want [" + std::to_string(axes) + ", batch, tokens], got " + array.shape());
   are_whole_ = array.element() != Element::kFloat32 && array.element() != Element::kFloat64;
+  const auto refuse_dtype = [&] {
+    refuse(name,
+           "want whole numbers (int64, int32), or float64 or float32 for coordinates, got " + array.dtype());
+  };
+  if (array.element() == Element::kBool) refuse_dtype();  // a mask
   // Of the array as it lies, or of a copy, row after row.
   const auto fill = [&](auto& view, const auto* data, bool copied) {
     view.data = data;
@@ -317,8 +351,7 @@ void Positions::from_ids(nb::handle ids, int axes) {
     if (array.element() == Element::kInt64) {
       fill(whole_, static_cast<const std::int64_t*>(array.data()), false);
     } else {
-      if (!copy_whole(array, numbers_))
-        refuse(name, "want whole numbers (int64, int32), or float64 or float32 for coordinates, got another dtype");
+      if (!copy_whole(array, numbers_)) refuse_dtype();
       numbers_.reserve(1);  // an address even for no token
       fill(whole_, numbers_.data(), true);
     }
@@ -347,6 +380,8 @@ Positions::Positions(nb::handle position_ids, nb::handle seqlen_offsets, nb::han
       offsets = {one_number(seqlen_offsets, "seqlen_offsets")};
     else
       offsets = whole_numbers(seqlen_offsets, "seqlen_offsets");
+    if (offsets.empty() && cu_seqlens.is_none() && x.batch != 0)
+      refuse("seqlen_offsets", "want 1 entry or one a row (" + std::to_string(x.batch) + "), got none");
   }
   if (!cu_seqlens.is_none()) {
     if (x.batch != 1)

@@ -54,6 +54,7 @@ class Array {
   /// The views of this library take addresses that may be written; nobody writes to what came in by to_read.
   void* data() const noexcept { return data_; }
   std::string shape() const;  ///< "[2, 7, 64]"
+  std::string dtype() const;  ///< "float64"
 
  private:
   template <class View>
@@ -67,6 +68,7 @@ class Array {
   std::size_t dims_ = 0;
   const std::int64_t* sizes_ = nullptr;
   const std::int64_t* strides_ = nullptr;
+  nanobind::dlpack::dtype dtype_{};
   Element element_ = Element::kOther;
 };
 

@@ -278,10 +278,14 @@ bool turn_straight(const Rotary& rotary, nb::handle q, nb::handle k, nb::handle 
     if (!is_plain(in[i]) || (out[i].ptr() != in[i].ptr() && !is_plain(out[i]))) return false;
   if (!nobody_listens() || learns(q, k) || learns(out[0], out[1])) return false;
   const bool inference = says_yes(torch->is_inference);
+  const void* written = nullptr;
   for (std::size_t i = 0; i < count; ++i) {
     const Array from = Array::of_tensor(in[i], kNames[i]), to = Array::of_tensor(out[i], kNames[i]);
     if (!is_served(from) || !is_served(to) || !is_alike(from, to)) return false;
     if (method_says_yes(out[i], is_inference) != inference) return false;
+    if (i == 1 && to.data() == written && to.elements() > 0)
+      refuse(k_out.is_none() ? "k" : "out", "want memory apart for q and k, got the same: it would be written twice");
+    if (to.elements() > 0) written = to.data();
   }
   const int threads = nb::cast<int>(called(torch->threads));
   turn(rotary, q, k, q_out, k_out, position_ids, seqlen_offsets, cu_seqlens, layout, direction, false, threads);
@@ -322,7 +326,7 @@ const Rotary& channels_that_turn(std::int64_t head_dim, std::int64_t rotary_dim,
 
 Array table_of(nb::handle tensor, const char* name) {
   Array table = Array::of_tensor(tensor, name);
-  if (table.element() != Element::kFloat32) refuse(name, "want float32, got another dtype");
+  if (table.element() != Element::kFloat32) refuse(name, "want float32, got " + table.dtype());
   if (table.dims() != 2 && table.dims() != 3)
     refuse(name, "want [max_pos, rotary_dim / 2] or [batch, tokens, rotary_dim / 2], got " + table.shape());
   if (table.size(table.dims() - 1) > 1 && table.stride(table.dims() - 1) != 1)

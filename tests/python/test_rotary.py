@@ -249,3 +249,34 @@ with multiprocessing.get_context("fork").Pool(2) as pool:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("refused", [
+    lambda: Rotary.from_config(CONFIG, layer=99), lambda: Rotary(SPEC).apply(heads(2, 5, 3, 8)), lambda: Rotary(replace(SPEC, theta=0.0)),
+])
+def test_every_error_has_its_code_and_path(refused):
+    with pytest.raises(ropewalk.Error) as error:
+        refused()
+    assert error.value.code == "invalid" and str(error.value).startswith(error.value.path + ": want ") and error.value.path
+    with pytest.raises(AttributeError):
+        error.value.nothing_of_this_name
+    again = pickle.loads(pickle.dumps(error.value))
+    assert (str(again), again.code, again.path) == (str(error.value), error.value.code, error.value.path)
+
+
+def test_an_array_of_another_dtype_is_refused_by_its_dtype():
+    rotary = Rotary(SPEC)
+    x = heads(2, 5, 3, 64)
+    for wrong, word in ((x.astype(np.float64), "float64"), (x.astype(">f4"), ">f4"), (x.astype(object), "object"), (x > 0, "bool")):
+        with pytest.raises(ropewalk.Error, match=f"^q: want .*{word}"):
+            rotary.apply(wrong)
+    for wrong, word in ((np.arange(5, dtype=np.uint16), "uint16"), (np.arange(5) > 2, "bool"), (np.arange(5, dtype=">i8"), ">i8")):
+        with pytest.raises(ropewalk.Error, match=f"^position_ids: want .*{word}"):
+            rotary.apply(x, position_ids=wrong)
+
+
+@pytest.mark.parametrize("none", ([], np.zeros(0, np.int64)))
+def test_no_offsets_are_not_offsets_of_zero(none):
+    with pytest.raises(ropewalk.Error, match="seqlen_offsets: want 1 entry or one a row .2., got none"):
+        Rotary(SPEC).apply(heads(2, 5, 3, 64), seqlen_offsets=none)
+    assert Rotary(SPEC).apply(heads(0, 5, 3, 64), seqlen_offsets=none).shape == (0, 5, 3, 64)

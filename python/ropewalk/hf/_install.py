@@ -259,7 +259,7 @@ def scaling_named(scaling: Union[str, Scaling], trained: int) -> Scaling:
     try:
         return make_scaling(name, number, max(trained, 1))  # type: ignore[return-value]
     except Error as error:
-        raise Error(f"scaling: {error}") from None
+        raise Error(str(error) if error.path == "scaling" else f"scaling.{error}") from None
 
 
 def _rescale(handle: Installation, model: nn.Module, tables: Tables, positions: Any, scaling: Union[None, str, Scaling]) -> None:

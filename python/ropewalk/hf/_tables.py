@@ -206,6 +206,12 @@ def probed(path: str, module: torch.nn.Module, layer_type: Optional[str], kind: 
         made.sin_sign = min(errors, key=lambda sign: (errors[sign], -sign))
         error = errors[made.sin_sign]
         if not error <= 1.0:
+            for name, buffer in module.named_buffers():
+                if buffer.is_floating_point() and buffer.element_size() < 4:
+                    raise Error(
+                        f"{path}.{name}: want float32, which from_pretrained(dtype=...) leaves it, got {buffer.dtype} from a cast of the "
+                        "whole model (install before the cast: it is harmless then)"
+                    )
             raise Error(
                 f"{path}: want the original's cosines and sines at positions 0 to {int(position_ids.max())}"
                 f"{'' if layer_type is None else ' of ' + layer_type}, got others (by {error:.3g} times what float32 explains)"

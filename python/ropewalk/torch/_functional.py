@@ -27,6 +27,7 @@ _is_tracing = torch._C._is_tracing
 _dispatch_modes = torch._C._len_torch_dispatch_stack
 _function_modes = torch._C._len_torch_function_stack
 _functorch_level = torch._C._functorch.peek_interpreter_stack
+_is_legacy_batched = torch._C._functorch.is_legacy_batchedtensor  # those of autograd.grad(is_grads_batched=True)
 _Parameter = torch.nn.Parameter
 
 
@@ -55,7 +56,7 @@ _is_compiling = torch.compiler.is_compiling
 
 def _is_plain(x: Any) -> bool:
     kind = type(x)
-    return (kind is Tensor or kind is _Parameter) and x.is_cpu and not x.is_neg()
+    return (kind is Tensor or kind is _Parameter) and x.is_cpu and not x.is_neg() and not _is_legacy_batched(x)
 
 
 def _nobody_listens() -> bool:
@@ -143,6 +144,7 @@ def _turn(
             return _kernels.turned_by_expression(rotary.text, q, k, position_ids, seqlen_offsets, cu_seqlens, layout, direction, is_key)
     elif _is_traced_as_expression(q):
         return _kernels.turned_by_expression(rotary.text, q, k, position_ids, seqlen_offsets, cu_seqlens, layout, direction, is_key)
+    _refuse_devices(q, k=k)
     positions, first = _where(q, position_ids, seqlen_offsets, cu_seqlens, layout)
     if k is None:
         return torch.ops.ropewalk.rotate(q, positions, first, rotary.text, layout, direction, is_key)
@@ -178,6 +180,18 @@ def _is_dtensor(x: Tensor) -> bool:
     from torch.distributed.tensor import DTensor
 
     return isinstance(x, DTensor)
+
+
+def _refuse_devices(q: Tensor, **others: Optional[Tensor]) -> None:
+    """A kernel on q's device, or a fake one, would answer for all of them."""
+    for name, other in others.items():
+        if other is not None and other.device != q.device:
+            raise Error(f"{name}: want a tensor on {q.device}, as q is, got one on {other.device}")
+
+
+def _refuse_same(name: str, one: Tensor, other: Tensor) -> None:
+    if one is other:
+        raise Error(f"{name}: want memory apart for q and k, got the same: it would be written twice")
 
 
 def _where(x: Tensor, position_ids: Any, seqlen_offsets: Any, cu_seqlens: Any, layout: str) -> Tuple[Optional[Tensor], int]:
@@ -253,14 +267,19 @@ def _rotate_into(
     operator: Any, q: Tensor, k: Optional[Tensor], out: Any, position_ids: Any, seqlen_offsets: Any, cu_seqlens: Any, layout: str,
     direction: str,
 ) -> Any:
-    outs = (out,) if k is None else tuple(out)
+    outs = (out,) if k is None else tuple(out) if isinstance(out, (tuple, list)) else ()
+    if len(outs) != (1 if k is None else 2):
+        raise Error(f"out: want two tensors, for q and for k, got {type(out).__name__}")
     second = None if k is None else outs[1]
+    if second is not None:
+        _refuse_same("out", outs[0], second)
     if not _is_compiling() and _turn_straight(operator, q, k, outs[0], second, position_ids, seqlen_offsets, cu_seqlens, layout, direction):
         _increment_version(outs)
         return out
     for x, one in zip((q, k), outs):
         if not isinstance(one, Tensor) or one.shape != x.shape or one.dtype != x.dtype:  # type: ignore[union-attr]
-            raise Error(f"out: want tensors of the shape and dtype of what is turned, {list(x.shape)}, got {one!r:.60}")  # type: ignore[union-attr]
+            got = f"{one.dtype} {list(one.shape)}" if isinstance(one, Tensor) else type(one).__name__
+            raise Error(f"out: want tensors of the shape and dtype of what is turned, {x.dtype} {list(x.shape)}, got {got}")  # type: ignore[union-attr]
     if _grad_enabled() and any(one is not None and one.requires_grad for one in (q, k, *outs)):
         raise Error("out: want tensors without gradient, for what is written there has no history")
     turned = _turn(operator, q, k, position_ids, seqlen_offsets, cu_seqlens, layout, direction)
@@ -294,6 +313,8 @@ def rotate_(
     still needs.
     """
     operator, direction = _operator(rotary), "inverse" if inverse else "forward"
+    if k is not None:
+        _refuse_same("k", q, k)
     if not _is_compiling() and _turn_straight(operator, q, k, None, None, position_ids, seqlen_offsets, cu_seqlens, layout, direction):
         _increment_version((q,) if k is None else (q, k))
         return q if k is None else (q, k)
@@ -387,6 +408,7 @@ def _turn_by_table(
             return _kernels.turned_by_table_expression(q, k, cos, sin, *where, layout, interleaved, transpose)
     elif _is_traced_as_expression(q):
         return _kernels.turned_by_table_expression(q, k, cos, sin, *where, layout, interleaved, transpose)
+    _refuse_devices(q, k=k, cos=cos, sin=sin)
     positions, first = (None, 0) if cos.ndim == 3 else _where(q, *where, layout)
     if _is_dtensor(q):
         from ropewalk.torch import _sharding

@@ -10,6 +10,7 @@ from ropewalk.checkpoint import Source
 from ropewalk.rotary import Rotary
 from ropewalk.spec import RotarySpec
 from ropewalk.torch._functional import rotate
+from ropewalk.torch._positions import axes_of
 
 
 class RotaryEmbedding(nn.Module):
@@ -18,6 +19,7 @@ class RotaryEmbedding(nn.Module):
     def __init__(self, rotary: Union[Rotary, RotarySpec], *, layout: str = "bshd") -> None:
         super().__init__()
         self.rotary = rotary if isinstance(rotary, Rotary) else Rotary(rotary)
+        axes_of(layout)
         self.layout = layout
 
     @classmethod

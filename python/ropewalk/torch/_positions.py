@@ -7,6 +7,7 @@ from typing import Any, Optional, Tuple
 import torch
 from torch import Tensor
 
+from ropewalk import _core
 from ropewalk._core import Error
 
 LAYOUTS = {"bshd": (0, 1, 2), "bhsd": (0, 2, 1), "sbhd": (1, 0, 2), "thd": (None, 0, 1)}
@@ -31,6 +32,23 @@ def _as_tensor(numbers: Any, name: str, device: torch.device) -> Tensor:
     return numbers.to(device) if numbers.device != device else numbers
 
 
+def _whole_numbers(numbers: Any, name: str, device: torch.device) -> Tensor:
+    tensor = _as_tensor(numbers, name, device)
+    if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
+        if tensor.numel() > 0:  # an empty list is float32 to torch
+            raise Error(f"{name}: want whole numbers (int64, int32), got {tensor.dtype}")
+    return tensor.long()
+
+
+def _is_seen(numbers: Any) -> bool:
+    """Whether what stands in a tensor can be read without waiting for a device, or for what a program will be given."""
+    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0:
+        return False
+    if not isinstance(numbers, Tensor):
+        return True
+    return type(numbers) is Tensor and numbers.is_cpu and not torch._C._functorch.is_functorch_wrapped_tensor(numbers)
+
+
 def positions_of(
     position_ids: Any, seqlen_offsets: Any, cu_seqlens: Any, tokens: int, batch: int, device: torch.device
 ) -> Tuple[Optional[Tensor], int]:
@@ -43,20 +61,41 @@ def positions_of(
     if cu_seqlens is not None:
         if batch != 1:
             raise Error(f'cu_seqlens: want packed tokens, one row (layout="thd"), got a batch of {batch}')
-        ends = _as_tensor(cu_seqlens, "cu_seqlens", device).long()
+        if _is_seen(cu_seqlens) and _is_seen(seqlen_offsets):
+            return _packed(cu_seqlens, seqlen_offsets, tokens).to(device), 0
+        ends = _whole_numbers(cu_seqlens, "cu_seqlens", device)
         numbers = torch.arange(tokens, device=device)
         sequence = torch.searchsorted(ends, numbers, right=True) - 1
         positions = numbers - ends[sequence]
         if seqlen_offsets is not None:
-            offsets = _as_tensor(seqlen_offsets, "seqlen_offsets", device).long()
+            offsets = _whole_numbers(seqlen_offsets, "seqlen_offsets", device)
             positions = positions + (offsets if offsets.ndim == 0 else offsets[sequence])
         return positions, 0
     if seqlen_offsets is None:
         return None, 0
     if isinstance(seqlen_offsets, (int, torch.SymInt)):
+        if type(seqlen_offsets) is int and type(tokens) is int and not -(2**63) <= seqlen_offsets <= 2**63 - max(tokens, 1):
+            raise Error(f"seqlen_offsets: want whole numbers of 64 bits to the last position, got {seqlen_offsets} and {tokens} tokens")
         return None, seqlen_offsets
-    offsets = _as_tensor(seqlen_offsets, "seqlen_offsets", device).long()
+    offsets = _whole_numbers(seqlen_offsets, "seqlen_offsets", device)
+    if not torch.compiler.is_compiling() and offsets.numel() not in (1, batch):
+        raise Error(f"seqlen_offsets: want 1 entry or one a row ({batch}), got {offsets.numel() or 'none'}")
     return offsets.reshape(-1, 1) + torch.arange(tokens, device=device), 0
+
+
+def _packed(cu_seqlens: Any, seqlen_offsets: Any, tokens: int) -> Tensor:
+    """As the kernels count them, and refused as they refuse them."""
+    cpu = torch.device("cpu")
+    ends = _whole_numbers(cu_seqlens, "cu_seqlens", cpu).flatten()
+    offsets = None
+    if seqlen_offsets is not None:
+        offsets = _whole_numbers(seqlen_offsets, "seqlen_offsets", cpu).flatten()
+        if len(offsets) == 1 < len(ends):
+            offsets = offsets.expand(len(ends) - 1)
+    positions: Tensor = torch.from_numpy(_core.positions_from_cu_seqlens(ends.numpy(), None if offsets is None else offsets.numpy()))
+    if len(positions) != tokens:
+        raise Error(f"cu_seqlens: want it to end at {tokens}, the tokens there are, got {len(positions)}")
+    return positions
 
 
 def check_positions(positions: Tensor, axes: int, tokens: int, batch: int) -> None:

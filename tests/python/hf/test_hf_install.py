@@ -309,3 +309,10 @@ def test_a_model_with_one_finished_table_takes_fixed_scalings():
         model.half()
         assert model.transformer.h[0].attn.embed_positions.dtype == torch.float32
     assert torch.is_tensor(dict(model.named_buffers())["transformer.h.0.attn.embed_positions"])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_model_that_was_cast_before_is_refused_by_the_buffer(llama, dtype):
+    llama.to(dtype)
+    with pytest.raises(ropewalk.Error, match=r"rotary_emb\.(original_)?inv_freq: want float32, .* got torch\..*float16"):
+        ropewalk.hf.install(llama)

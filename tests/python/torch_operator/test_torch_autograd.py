@@ -136,3 +136,13 @@ def test_checkpointing_and_hooks_see_the_history():
         loss = rotate(LLAMA, q, position_ids=p).square().sum()
     loss.backward()
     assert torch.equal(got, q.grad)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_batches_of_gradients(dtype):
+    rotary = Rotary(RotarySpec(head_dim=8, theta=10000.0))
+    x = torch.randn(1, 2, 1, 8, dtype=dtype)
+    cos, sin = torch.randn(2, 5, 4, dtype=dtype)
+    for turn in (lambda x: rotate(rotary, x, seqlen_offsets=3), lambda x: apply_rotary_emb(x, cos, sin, seqlen_offsets=3)):
+        one_by_one, at_once = (torch.autograd.functional.jacobian(turn, x, vectorize=way) for way in (False, True))
+        torch.testing.assert_close(at_once, one_by_one)

@@ -487,3 +487,50 @@ def test_calls_run_on_the_threads_that_torch_has(tmp_path):
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"} | {"PYTHONPATH": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", THREADS], capture_output=True, text=True, env=environment)
     assert done.stdout == "3 True True\n", done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_positions_are_looked_at_whichever_way_a_call_goes(dtype):
+    packed, rows = torch.randn(5, 2, 16, dtype=dtype), torch.randn(2, 5, 2, 16, dtype=dtype)
+    for wrong, word in (([0, 4], "end at 5"), ([1, 5], "cu_seqlens.0.: want 0"), ([0, 4, 3, 5], "cu_seqlens.2."), ([0, 2.5, 5], "whole")):
+        with pytest.raises(ropewalk.Error, match=word):
+            rotate(LLAMA, packed, cu_seqlens=torch.tensor(wrong), layout="thd")
+    for wrong in (torch.tensor([2.5, 3.5]), torch.tensor([]), 2**63 - 1, 2**64):
+        with pytest.raises(ropewalk.Error, match="seqlen_offsets"):
+            rotate(LLAMA, rows, seqlen_offsets=wrong)
+    with pytest.raises(ropewalk.Error, match="position_ids: want whole numbers .* got .*bool"):
+        rotate(LLAMA, rows, position_ids=torch.ones(2, 5, dtype=torch.bool))
+    assert rotate(LLAMA, rows, seqlen_offsets=2**63 - 5).isfinite().all()
+
+
+def test_tensors_of_two_devices_are_refused_by_name():
+    q, k, angle = torch.randn(2, 5, 4, 16), torch.randn(2, 5, 1, 16, device="meta"), torch.randn(5, 8, device="meta")
+    with pytest.raises(ropewalk.Error, match="^k: want a tensor on cpu, as q is, got one on meta"):
+        rotate(LLAMA, q, k)
+    with pytest.raises(ropewalk.Error, match="^cos: want a tensor on cpu, as q is, got one on meta"):
+        apply_rotary_emb(q, angle, angle)
+    with pytest.raises(ropewalk.Error, match="^position_ids: .*meta"):
+        rotate(LLAMA, q, position_ids=torch.arange(5, device="meta"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_one_memory_does_not_turn_twice(dtype):
+    x = torch.randn(2, 5, 4, 16, dtype=dtype)
+    before = x.clone()
+    with pytest.raises(ropewalk.Error, match="^k: want memory apart"):
+        rotate_(LLAMA, x, x)
+    with pytest.raises(ropewalk.Error, match="^out: want memory apart"):
+        rotate(LLAMA, x, x, out=(x, x))
+    if dtype == torch.float32:
+        with pytest.raises(ropewalk.Error, match="^k: want memory apart"):
+            rotate_(LLAMA, x, x.view_as(x))
+    assert torch.equal(x, before)
+    for out in (x, (x,), x.half(), (x, x[:1])):
+        with pytest.raises(ropewalk.Error, match="^out: want .*") as error:
+            rotate(LLAMA, x, x, out=out)
+        assert "\n" not in str(error.value)
+
+
+def test_a_module_knows_its_layouts():
+    with pytest.raises(ropewalk.Error, match="^layout: want"):
+        RotaryEmbedding(LLAMA, layout="bsdh")
