@@ -110,18 +110,58 @@ ad.primitive_transposes[_turn_p] = _transpose
 batching.primitive_batchers[_turn_p] = _batch
 
 
-def _positions_of(position_ids: Any, seqlen_offsets: Any, cu_seqlens: Any, x: jax.Array, layout: str) -> jax.Array:
-    tokens = x.shape[{"bshd": 1, "bhsd": 2, "sbhd": 0, "thd": 0}[layout]]
+def _as_array(numbers: Any, name: str, *, coordinates: bool = False) -> jax.Array:
+    """On the device; what JAX would narrow to int32 without a word is refused where it can be seen."""
+    if not isinstance(numbers, jax.Array):
+        numbers = np.asarray(numbers)
+        if numbers.size == 0 and numbers.dtype == np.float64:  # an empty list
+            numbers = numbers.astype(np.int64)
+        bits = 64 if jax.config.jax_enable_x64 else 32
+        ends = (numbers.min(initial=0), numbers.max(initial=0)) if numbers.dtype.kind in "iuO" else ()
+        if any(not -(2 ** (bits - 1)) <= end < 2 ** (bits - 1) for end in ends):
+            hint = " where jax_enable_x64 is not set" if bits == 32 else ""
+            raise Error(f"{name}: want numbers of {bits} bits{hint}, got others")
+    array = jnp.asarray(numbers)
+    whole = jnp.issubdtype(array.dtype, jnp.integer)
+    if not whole and not (coordinates and array.dtype in (jnp.float32, jnp.float64)):
+        floats = ", or float64 or float32 for coordinates" if coordinates else ""
+        raise Error(f"{name}: want whole numbers (int64, int32){floats}, got {array.dtype}")
+    return array.astype(jnp.int32) if whole and array.dtype.itemsize < 4 else array
+
+
+def _is_known(*arrays: Any) -> bool:
+    return not any(isinstance(array, jax.core.Tracer) for array in arrays)
+
+
+def _positions_of(position_ids: Any, seqlen_offsets: Any, cu_seqlens: Any, x: jax.Array, layout: str, axes: int) -> jax.Array:
+    batch_axis, tokens_axis = {"bshd": (0, 1), "bhsd": (0, 2), "sbhd": (1, 0), "thd": (None, 0)}[layout]
+    tokens, batch = x.shape[tokens_axis], 1 if batch_axis is None else x.shape[batch_axis]
     if position_ids is not None:
         if seqlen_offsets is not None or cu_seqlens is not None:
             raise Error("position_ids: want one word for where tokens stand, got another beside it")
-        return jnp.asarray(position_ids)
-    offsets = jnp.asarray(0 if seqlen_offsets is None else seqlen_offsets)
+        positions = _as_array(position_ids, "position_ids", coordinates=True)
+        if not 1 <= positions.ndim <= 3:
+            raise Error(f"position_ids: want [tokens], [batch, tokens] or [axes, batch, tokens], got {list(positions.shape)}")
+        if positions.ndim == 3 and positions.shape[0] != axes:
+            raise Error(f"position_ids: want [{axes}, batch, tokens], got {list(positions.shape)}")
+        return positions
+    offsets = _as_array(0 if seqlen_offsets is None else seqlen_offsets, "seqlen_offsets")
     if cu_seqlens is None:
-        return offsets[..., None] + jnp.arange(tokens, dtype=offsets.dtype)
+        if offsets.size not in (1, batch):
+            raise Error(f"seqlen_offsets: want 1 entry or one a row ({batch}), got {offsets.size or 'none'}")
+        if offsets.size > 0 and _is_known(offsets):
+            last, bits = int(np.asarray(offsets).max()), offsets.dtype.itemsize * 8
+            if last > 2 ** (bits - 1) - max(tokens, 1):
+                hint = " (64 with jax_enable_x64)" if bits == 32 else ""
+                raise Error(f"seqlen_offsets: want a last position of {bits} bits{hint}, got {last} and {tokens} tokens")
+        return offsets.reshape(-1, 1) + jnp.arange(tokens, dtype=offsets.dtype)
     if layout != "thd":
         raise Error(f'cu_seqlens: want packed tokens (layout="thd"), got layout="{layout}"')
-    ends = jnp.asarray(cu_seqlens)
+    ends = _as_array(cu_seqlens, "cu_seqlens").ravel()
+    if _is_known(ends):
+        counted = len(_core.positions_from_cu_seqlens(np.asarray(ends)))
+        if counted != tokens:
+            raise Error(f"cu_seqlens: want it to end at {tokens}, the tokens there are, got {counted}")
     row = jnp.arange(tokens, dtype=ends.dtype)
     sequence = jnp.searchsorted(ends, row, side="right") - 1
     return row - ends[sequence] + (offsets if offsets.ndim == 0 else offsets[sequence]).astype(ends.dtype)
@@ -151,7 +191,7 @@ def rotate(
     position_ids: [tokens], [batch, tokens] or [axes, batch, tokens], int32 or int64; floats are coordinates. Or seqlen_offsets: a number or
         [batch]. Or cu_seqlens: [sequences + 1] over packed tokens. Nothing: 0, 1, 2, ...
     inverse: undo.
-    JAX counts in int32 unless jax_enable_x64 is set: positions beyond 2^31 need it.
+    JAX counts in int32 unless jax_enable_x64 is set: positions beyond 2^31 need it, and traced offsets that reach them wrap.
     Raises ropewalk.Error for what can be seen while tracing; jax.errors.JaxRuntimeError, with the same line, for the rest.
     """
     operator = Rotary(rotary) if isinstance(rotary, RotarySpec) else rotary
@@ -168,7 +208,7 @@ def rotate(
             raise Error(f"{name}: want head_dim {operator.spec.head_dim}, got {x.shape[-1]}")
     if inverse and not operator.spec.is_rotation:
         raise Error("inverse: want a spec that is a rotation, got one that is not (second, xpos or fourier)")
-    positions = _positions_of(position_ids, seqlen_offsets, cu_seqlens, q, layout)
+    positions = _positions_of(position_ids, seqlen_offsets, cu_seqlens, q, layout, operator.spec.axes)
     how = {"key": _key_of(operator), "direction": _INVERSE if inverse else _FORWARD, "order": _ORDERS[layout], "outer": 0}
     turned = [_turn_p.bind(x, positions, role=role, **how) for _, x, role in operands]
     return turned[0] if len(turned) == 1 else (turned[0], turned[1])

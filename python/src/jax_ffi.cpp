@@ -71,6 +71,11 @@ ffi::Error turn(ffi::AnyBuffer x, ffi::AnyBuffer positions, ffi::Result<ffi::Any
   const auto where = positions.dimensions();
   const auto position_dims = static_cast<std::size_t>(position_axes);
   if (where.size() != outer + position_dims) return refused("position_ids", "want the outer axes of x, got others");
+  const int axes = rotary->spec().axes();
+  if (position_axes < 1 || position_axes > 3)
+    return refused("position_ids", "want [tokens], [batch, tokens] or [axes, batch, tokens], got other axes");
+  if (position_axes == 3 && where[outer] != axes)
+    return refused("position_ids", "want as many axes as the spec has, got others");
 
   std::int64_t calls = 1, elements = 1, numbers = 1;
   for (std::size_t i = 0; i < outer; ++i) {
@@ -84,7 +89,7 @@ ffi::Error turn(ffi::AnyBuffer x, ffi::AnyBuffer positions, ffi::Result<ffi::Any
   const std::int64_t batch = position_dims > 1 ? where[where.size() - 2] : 1;
 
   const auto run = [&](auto view, const auto* first) -> ffi::Error {
-    view.axes = rotary->spec().axes();
+    view.axes = axes;
     view.batch = batch;
     view.tokens = tokens;
     view.batch_stride = batch == 1 ? 0 : tokens;

@@ -88,6 +88,7 @@ def test_several_streams():
 
 
 X = jnp.ones((1, 2, 1, 16))
+STREAMS = Rotary(RotarySpec(head_dim=16, theta=100.0, axis_of_pair=(0, 1, 2, 0) * 2))
 
 
 @pytest.mark.parametrize("call, words", [
@@ -99,6 +100,19 @@ X = jnp.ones((1, 2, 1, 16))
     (lambda: rotate(PLAIN, X, position_ids=[0, 1], seqlen_offsets=3), "position_ids: want one word"),
     (lambda: rotate(PLAIN, X, cu_seqlens=[0, 2]), "cu_seqlens: want packed tokens"),
     (lambda: rotate(PLAIN, X, position_ids=jnp.arange(3)), "positions.tokens: want 2, got 3"),
+    (lambda: rotate(PLAIN, X, position_ids=3), "position_ids: want .tokens., "),
+    (lambda: rotate(PLAIN, X, position_ids=jnp.zeros((1, 1, 1, 2), int)), "position_ids: want .tokens., "),
+    (lambda: rotate(PLAIN, X, position_ids=jnp.zeros((3, 1, 2), int)), "position_ids: want .1, batch, tokens., got .3, 1, 2."),
+    (lambda: rotate(STREAMS, X, position_ids=jnp.zeros((2, 1, 2), int)), "position_ids: want .3, batch, tokens., got .2, 1, 2."),
+    (lambda: rotate(PLAIN, X, position_ids=jnp.array([True, False])), "position_ids: want whole numbers .* got bool"),
+    (lambda: rotate(PLAIN, X, position_ids=np.array([0, 2**40])), "position_ids: want numbers of 32 bits"),
+    (lambda: rotate(PLAIN, X, position_ids=[0, 2**64]), "position_ids: want numbers of 32 bits"),
+    (lambda: rotate(PLAIN, X, seqlen_offsets=2**40), "seqlen_offsets: want numbers of 32 bits"),
+    (lambda: rotate(PLAIN, X, seqlen_offsets=2**31 - 1), "seqlen_offsets: want a last position of 32 bits"),
+    (lambda: rotate(PLAIN, X, seqlen_offsets=3.5), "seqlen_offsets: want whole numbers"),
+    (lambda: rotate(PLAIN, X, seqlen_offsets=[1, 2]), "seqlen_offsets: want 1 entry or one a row .1., got 2"),
+    (lambda: rotate(PLAIN, X[0], layout="thd", cu_seqlens=[0, 1]), "cu_seqlens: want it to end at 2"),
+    (lambda: rotate(PLAIN, X[0], layout="thd", cu_seqlens=[1, 2]), "cu_seqlens.0.: want 0"),
 ])
 def test_what_is_wrong_is_refused_by_name(call, words):
     with pytest.raises((ropewalk.Error, jax.errors.JaxRuntimeError), match=words):
