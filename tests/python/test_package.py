@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,16 @@ def test_every_public_name_has_a_docstring():
 def test_importing_it_imports_nothing_heavy():
     code = "import sys, ropewalk; print([name for name in ('torch', 'jax', 'transformers', 'onnx') if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_what_it_imports_is_there_where_it_is_built():
+    """nanobind's stubs are made by an import, in an environment that has no more than pyproject.toml's build-system.requires."""
+    code = "import sys; before = set(sys.modules); import ropewalk; print(*sorted({name.split('.')[0] for name in set(sys.modules) - before}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    others = set(done.stdout.split()) - set(sys.stdlib_module_names) - {"ropewalk"}
+    project = (Path(__file__).resolve().parents[2] / "pyproject.toml").read_text()
+    requires = re.search(r"^requires = \[(.*)\]", project, re.MULTILINE).group(1)
+    assert others <= set(re.findall(r'"([a-z-]+)', requires))
 
 
 def test_the_tool_runs_as_a_module():
