@@ -116,7 +116,7 @@ def _as_array(numbers: Any, name: str, *, coordinates: bool = False) -> jax.Arra
         numbers = np.asarray(numbers)
         if numbers.size == 0 and numbers.dtype == np.float64:  # an empty list
             numbers = numbers.astype(np.int64)
-        bits = 64 if jax.config.jax_enable_x64 else 32
+        bits = jax.dtypes.canonicalize_dtype(np.int64).itemsize * 8
         ends = (numbers.min(initial=0), numbers.max(initial=0)) if numbers.dtype.kind in "iuO" else ()
         if any(not -(2 ** (bits - 1)) <= end < 2 ** (bits - 1) for end in ends):
             hint = " where jax_enable_x64 is not set" if bits == 32 else ""
@@ -159,9 +159,9 @@ def _positions_of(position_ids: Any, seqlen_offsets: Any, cu_seqlens: Any, x: ja
         raise Error(f'cu_seqlens: want packed tokens (layout="thd"), got layout="{layout}"')
     ends = _as_array(cu_seqlens, "cu_seqlens").ravel()
     if _is_known(ends):
-        counted = len(_core.positions_from_cu_seqlens(np.asarray(ends)))
-        if counted != tokens:
-            raise Error(f"cu_seqlens: want it to end at {tokens}, the tokens there are, got {counted}")
+        counted: Any = _core.positions_from_cu_seqlens(np.asarray(ends))
+        if len(counted) != tokens:
+            raise Error(f"cu_seqlens: want it to end at {tokens}, the tokens there are, got {len(counted)}")
     row = jnp.arange(tokens, dtype=ends.dtype)
     sequence = jnp.searchsorted(ends, row, side="right") - 1
     return row - ends[sequence] + (offsets if offsets.ndim == 0 else offsets[sequence]).astype(ends.dtype)
