@@ -46,9 +46,12 @@ class Record:
     def trim(self, tokens: int) -> None:
         """Forgets what has been cropped off the cache."""
         for chunks, axis in ((self.positions, -1), (self.inputs, 1)):
-            if chunks and sum(c.shape[axis] for c in chunks) > tokens:
-                whole = _joined(chunks, axis)
-                chunks[:] = [whole.narrow(axis, 0, tokens)]
+            excess = sum(c.shape[axis] for c in chunks) - tokens
+            while chunks and excess > 0:
+                last = chunks.pop()
+                if last.shape[axis] > excess:
+                    chunks.append(last.narrow(axis, 0, last.shape[axis] - excess))
+                excess -= last.shape[axis]
 
     def where(self) -> Tensor:
         self.positions[:] = [_joined(self.positions, -1)]
@@ -66,6 +69,15 @@ def _joined(chunks: List[Tensor], axis: int) -> Tensor:
             chunk = chunk.repeat_interleave(rows // chunk.shape[rows_at], dim=rows_at)
         grown.append(chunk)
     return torch.cat(grown, dim=axis)
+
+
+def _of_one_kind(module: nn.Module, chunks: List[Tensor]) -> List[Tensor]:
+    """Ids as they are; as vectors where other tokens came as such, as generate(inputs_embeds=...) begins."""
+    if len({chunk.ndim for chunk in chunks}) == 1:
+        return chunks
+    with torch.no_grad():
+        vectors = module.get_input_embeddings()  # type: ignore[operator]
+        return [vectors(chunk) if chunk.ndim == 2 else chunk for chunk in chunks]
 
 
 class _Call:
@@ -206,8 +218,9 @@ class Growth:
                     '(on_growth="rerotate" takes it)'
                 )
             kwargs.pop("attention_mask")
-        name = "input_ids" if named.get("input_ids") is not None else "inputs_embeds"
-        kwargs[name] = call.inputs = _joined([*record.inputs, new], 1)
+        call.inputs = _joined(_of_one_kind(module, [*record.inputs, new]), 1)
+        kwargs.pop("input_ids", None)
+        kwargs["input_ids" if call.inputs.ndim == 2 else "inputs_embeds"] = call.inputs
         kwargs["position_ids"] = _joined([record.where(), position_ids.to(record.where().device)], -1)
         call.cache.reset()
         call.record = Record(self._number)

@@ -161,3 +161,18 @@ def test_latent_attention_is_computed_anew():
         ropewalk.hf.install(model, scaling="dynamic:4", on_growth="rerotate")
     with ropewalk.hf.install(model, scaling="dynamic:4"):
         assert worst_step(model) < 1e-4
+
+
+@pytest.mark.parametrize("crop", [0, 2])
+def test_a_prompt_of_vectors(crop):
+    model = model_of(2)
+    with ropewalk.hf.install(model, scaling="dynamic:4"), torch.no_grad():
+        cache = transformers.DynamicCache()
+        ids = PROMPT.flatten()[None]
+        model(inputs_embeds=model.get_input_embeddings()(ids[:, :13]), past_key_values=cache)
+        model(ids[:, 13:15], past_key_values=cache)
+        if crop:
+            cache.crop(-crop)
+        for end in range(16 - crop, 22):
+            got = model(ids[:, end - 1 : end], past_key_values=cache).logits[:, -1]
+            assert relative(model(ids[:, :end]).logits[:, -1], got) < 1e-5
