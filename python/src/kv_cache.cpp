@@ -156,7 +156,7 @@ void bind_kv_cache(nb::module_& m) {
         const Positions positions(position_ids, nb::none(), nb::none(), tokens, axes);
         if (!positions.are_whole()) refuse("position_ids", "want whole numbers, got floats", Code::kUnsupported);
         refuse_if(self.check(rows.view, numbers, positions.whole()));
-        const nb::gil_scoped_release others_may_run;
+        const OthersMayRun others_may_run;
         self.apply(rows.view, numbers, positions.whole(), {.threads = threads});
       },
       "key_cache"_a, nb::kw_only(), "slots"_a, "position_ids"_a, "axes"_a, "threads"_a);
@@ -170,7 +170,7 @@ void bind_kv_cache(nb::module_& m) {
         const Positions positions(position_ids, seqlen_offsets, cu_seqlens, view, axes);
         if (!positions.are_whole()) refuse("position_ids", "want whole numbers, got floats", Code::kUnsupported);
         refuse_if(self.check(view, positions.whole()));
-        const nb::gil_scoped_release others_may_run;
+        const OthersMayRun others_may_run;
         self.apply(view, positions.whole(), {.threads = threads});
       },
       "keys"_a, nb::kw_only(), "position_ids"_a.none(), "seqlen_offsets"_a.none(), "cu_seqlens"_a.none(), "layout"_a,
