@@ -15,8 +15,8 @@ namespace ropewalk {
 // A thread is worth waking for this many elements and more.
 inline constexpr std::int64_t kElementsPerThread = 1 << 16;
 
-// What fork() makes has libgomp's list of threads and none of the threads, and would wait for them without end. A process
-// that has used threads therefore leaves word for its children, who work on the caller's alone.
+// What fork() makes has libgomp's list of threads and none of the threads, and would wait for them without end. A
+// process that has used threads therefore leaves word for its children, who work on the caller's alone.
 class Forks {
  public:
   static bool lost_threads() noexcept { return lost_.load(std::memory_order_relaxed); }

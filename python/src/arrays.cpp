@@ -315,8 +315,7 @@ std::vector<std::int64_t> whole_numbers(nb::handle object, std::string_view name
   const nb::object held = as_array(object);
   const Array array = Array::to_read(held, name);
   if (array.elements() == 0) return numbers;
-  if (!copy_whole(array, numbers))
-    refuse(std::string(name), "want whole numbers (int64, int32), got " + array.dtype());
+  if (!copy_whole(array, numbers)) refuse(std::string(name), "want whole numbers (int64, int32), got " + array.dtype());
   return numbers;
 }
 
@@ -332,8 +331,7 @@ void Positions::from_ids(nb::handle ids, int axes) {
     refuse(name, "want [" + std::to_string(axes) + ", batch, tokens], got " + array.shape());
   are_whole_ = array.element() != Element::kFloat32 && array.element() != Element::kFloat64;
   const auto refuse_dtype = [&] {
-    refuse(name,
-           "want whole numbers (int64, int32), or float64 or float32 for coordinates, got " + array.dtype());
+    refuse(name, "want whole numbers (int64, int32), or float64 or float32 for coordinates, got " + array.dtype());
   };
   if (array.element() == Element::kBool) refuse_dtype();  // a mask
   // Of the array as it lies, or of a copy, row after row.

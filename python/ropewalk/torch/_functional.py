@@ -279,7 +279,8 @@ def _rotate_into(
     for x, one in zip((q, k), outs):
         if not isinstance(one, Tensor) or one.shape != x.shape or one.dtype != x.dtype:  # type: ignore[union-attr]
             got = f"{one.dtype} {list(one.shape)}" if isinstance(one, Tensor) else type(one).__name__
-            raise Error(f"out: want tensors of the shape and dtype of what is turned, {x.dtype} {list(x.shape)}, got {got}")  # type: ignore[union-attr]
+            want = f"{x.dtype} {list(x.shape)}"  # type: ignore[union-attr]
+            raise Error(f"out: want tensors of the shape and dtype of what is turned, {want}, got {got}")
     if _grad_enabled() and any(one is not None and one.requires_grad for one in (q, k, *outs)):
         raise Error("out: want tensors without gradient, for what is written there has no history")
     turned = _turn(operator, q, k, position_ids, seqlen_offsets, cu_seqlens, layout, direction)
