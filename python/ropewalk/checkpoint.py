@@ -36,7 +36,13 @@ def read_positions(source: Source, *, family: str = "", part: str = "", numerics
         name = "config"
     if not isinstance(source, Mapping):
         raise TypeError(f"source: want a path, a dict or a config object, got {type(source).__name__}")
-    return _core.read_config_json(json.dumps(source, default=str), name, **options)
+    return _core.read_config_json(json.dumps(source, default=_plain), name, **options)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no word for: numpy's numbers and arrays as Python's; dtypes, which nobody reads, as text."""
+    to_list = getattr(value, "tolist", None)
+    return str(value) if to_list is None else to_list()
 
 
 def explain(source: Source, *, length: int = 0, family: str = "", part: str = "") -> str:

@@ -46,6 +46,7 @@ Error leaves_int64(std::string path, std::int64_t first, std::int64_t tokens) {
 }  // namespace
 
 Result<Positions> positions_from_range(std::int64_t first, std::int64_t tokens) {
+  if (tokens > 0 && !fits(first, tokens)) return leaves_int64("first", first, tokens);
   return positions_from_offsets({&first, 1}, 1, tokens);
 }
 

@@ -207,6 +207,12 @@ def test_numbers_of_numpy_are_numbers():
     assert pickle.loads(pickle.dumps(rotary)) == rotary
 
 
+def test_numbers_of_numpy_are_numbers_in_a_config_too():
+    config = {"model_type": "llama", "hidden_size": 64, "num_attention_heads": 2, "rope_theta": 1e4, "max_position_embeddings": 128}
+    counted = config | {"hidden_size": np.int64(64), "rope_theta": np.float32(1e4), "torch_dtype": np.dtype(np.float32)}
+    assert Rotary.from_config(counted) == Rotary.from_config(config)
+
+
 def test_threads_turn_at_once():
     """64 of them through one operator give the bits of one."""
     from concurrent.futures import ThreadPoolExecutor
