@@ -2,6 +2,7 @@
 #include <ropewalk/rotary.hpp>
 
 #include "cpu/dispatch.hpp"
+#include "rotary_call.hpp"
 #include "rotary_tiles.hpp"
 #include "rotary_whole_heads.hpp"
 #include "threads.hpp"
@@ -22,41 +23,9 @@ int threads_for(std::span<const RotaryOperand> operands, const RotaryCall& call)
   return threads_for_elements(elements, call.threads, call.pool);
 }
 
-std::optional<Error> check_operands(const RotarySpec& spec, std::span<const RotaryOperand> operands) {
-  const HeadsView& model = operands.front().in;
-  for (std::size_t i = 0; i < operands.size(); ++i) {
-    const Path path("operands", i);
-    const auto& [in, out, role] = operands[i];
-    if (auto error = check_view(path + ".in", in, spec.head_dim)) return error;
-    if (auto error = check_view(path + ".out", out, spec.head_dim)) return error;
-    if (out.dtype != in.dtype)
-      return invalid(path + ".out.dtype",
-                     "want " + std::string(name_of(in.dtype)) + ", got " + std::string(name_of(out.dtype)));
-    if (auto error = want(path + ".in.batch", model.batch, in.batch)) return error;
-    if (auto error = want(path + ".in.tokens", model.tokens, in.tokens)) return error;
-    if (auto error = want(path + ".out.batch", in.batch, out.batch)) return error;
-    if (auto error = want(path + ".out.tokens", in.tokens, out.tokens)) return error;
-    if (auto error = want(path + ".out.heads", in.heads, out.heads)) return error;
-    if (in.heads % tables_of(spec) != 0)
-      return invalid(path + ".in.heads", "want a multiple of the spec's " + std::to_string(tables_of(spec)) +
-                                             " tables, got " + std::to_string(in.heads));
-    if (spec.xpos && role != Role::kQuery && role != Role::kKey)
-      return invalid(path + ".role", "want query or key for xPos, got none");
-    if (!has_elements(in)) continue;
-    if (auto error = check_written(path + ".out", out)) return error;
-    if (in.data == out.data && !same_place(in, out))
-      return invalid(path + ".out",
-                     "want the view of in itself or memory apart from it, got its data in other strides");
-  }
-  return std::nullopt;
-}
-
 template <class View>
 std::optional<Error> check_positions(int axes, const HeadsView& model, const View& positions) {
-  if (auto error = want_at_least("positions.axes", axes, positions.axes)) return error;
-  if (positions.batch != 1)
-    if (auto error = want("positions.batch", model.batch, positions.batch)) return error;
-  if (auto error = want("positions.tokens", model.tokens, positions.tokens)) return error;
+  if (auto error = check_extents(axes, model, positions)) return error;
   if (model.tokens > 0 && positions.data == nullptr) return invalid("positions.data", "want an address, got null");
   return std::nullopt;
 }
@@ -92,10 +61,6 @@ std::optional<Error> check_rows(const PositionsView& positions, std::int64_t row
         return invalid("positions[" + std::to_string(row) + ", " + std::to_string(token) + ']',
                        "want a row of the table, 0 to " + std::to_string(rows - 1) + ", got " + std::to_string(p));
   return std::nullopt;
-}
-
-bool nothing_to_do(std::span<const RotaryOperand> operands) noexcept {
-  return std::none_of(operands.begin(), operands.end(), [](const auto& x) { return has_elements(x.in); });
 }
 
 template <class View>

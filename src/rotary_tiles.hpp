@@ -6,6 +6,7 @@
 
 #include "cpu/dispatch.hpp"
 #include "math/token_turns.hpp"
+#include "rotary_call.hpp"
 
 #include <algorithm>
 #include <array>
@@ -26,19 +27,6 @@ inline constexpr std::int64_t kTileTokens = 16;
 // share of the ceiling): one head at a time over the tile 0.36, 4 heads 0.65, 8 heads 0.62 to 0.72, all 40 heads 0.67.
 // From memory 8 and 40 are alike and one is the worst again.
 inline constexpr std::int64_t kHeadsSideBySide = 8;
-
-inline bool same_place(const HeadsView& a, const HeadsView& b) noexcept {
-  return a.data == b.data && (a.batch < 2 || a.batch_stride == b.batch_stride) &&
-         (a.tokens < 2 || a.token_stride == b.token_stride) && (a.heads < 2 || a.head_stride == b.head_stride);
-}
-
-/// The gain of a direction, and whether the sine changes its sign.
-inline cpu::Gain gain_of(const RotarySpec& spec, const Frequencies& frequencies, Direction direction) noexcept {
-  const double factor = frequencies.attention_factor;
-  const bool back = direction == Direction::kInverse || direction == Direction::kTranspose;
-  const double gain = direction == Direction::kInverse ? 1.0 / factor : direction == Direction::kShift ? 1.0 : factor;
-  return cpu::Gain::of(gain, back != spec.clockwise);
-}
 
 /// Copies the channels that do not turn; `size` bytes to an element.
 inline void copy_untouched(const RotarySpec& spec, const char* from, char* to, std::int64_t size, std::int64_t heads,

@@ -15,16 +15,6 @@
 
 namespace ropewalk {
 
-/// Tables of frequencies (or of Fourier weights) that the heads share out among themselves.
-inline std::int64_t tables_of(const RotarySpec& spec) noexcept {
-  return std::max(spec.given ? spec.given->heads : 1, spec.fourier ? spec.fourier->heads : 1);
-}
-
-inline bool needs_whole_heads(const RotarySpec& spec) noexcept {
-  const bool moves = spec.output_layout != PairLayout::kUnset && spec.output_layout != spec.layout;
-  return moves || !spec.is_rotation() || tables_of(spec) > 1;
-}
-
 /// [4, pairs]: every pair's first and second channel in `layout`, then those in `output_layout`.
 using RotaryChannels = std::vector<std::int32_t>;
 

@@ -10,6 +10,7 @@
 #include <ropewalk/phase.hpp>        // 5. how far each pair has turned        turns[tokens, pairs], 2^64 to a turn
 #include <ropewalk/table.hpp>        //    its cosine and sine, rounded once   cos[tokens, pairs], sin[tokens, pairs]
 #include <ropewalk/rotary.hpp>       // 6. turn the pairs of q and k           x[batch, tokens, heads, head_dim]
+#include <ropewalk/cuda.hpp>         //    ... in the memory of a device
 #include <ropewalk/kv_cache.hpp>     // 7. keep k and v, move k later          rows[slots, heads, head_dim] in a format
 
 #include <ropewalk/config.hpp>       // beside it: what a checkpoint asks for (config.json, GGUF)

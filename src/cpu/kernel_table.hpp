@@ -1,5 +1,7 @@
 #pragma once
 
+#include "cpu/gain.hpp"
+
 #include <ropewalk/dtype.hpp>
 #include <ropewalk/layout.hpp>
 #include <ropewalk/phase.hpp>
@@ -8,18 +10,6 @@
 #include <cstdint>
 
 namespace ropewalk::cpu {
-
-/// What cos and sin are multiplied by, held to twice the precision of a float so that the product is rounded once.
-struct Gain {
-  float high = 1.0f;        ///< the factor rounded to float
-  float low = 0.0f;         ///< what that rounding left
-  bool turns_back = false;  ///< the sine changes its sign: turn by -phase
-
-  static Gain of(double factor, bool turns_back) noexcept {
-    const auto high = static_cast<float>(factor);
-    return {high, static_cast<float>(factor - static_cast<double>(high)), turns_back};
-  }
-};
 
 /// The heads of one token, and the row of cosines and sines that turns them all.
 struct HeadRows {

@@ -13,6 +13,8 @@ POSIX = re.compile(r"^(sys/\w+|fcntl|unistd|signal|errno)\.h$")
 
 C_HEADERS = {"stddef.h", "stdint.h"}  # of the header for C
 
+CUDA_HEADERS = {"cuda_runtime.h", "cuda_bf16.h", "cuda_fp16.h"}
+
 KERNEL_HEADERS = {f"ropewalk/{name}.hpp" for name in ("tensor", "dtype", "layout", "phase")}
 
 
@@ -25,6 +27,8 @@ RULES = {
     "include/ropewalk": lambda name: public(name) or name in C_HEADERS,
     "src/math": lambda name: public(name) or name.startswith("math/"),
     "src/cpu": lambda name: name in KERNEL_HEADERS or name.startswith("cpu/") or name in INTRINSICS,
+    # The words of src/cpu/kernels once more, with vectors of one lane.
+    "src/cuda": lambda name: name in KERNEL_HEADERS | CUDA_HEADERS or name.startswith("cuda/") or name in {"cpu/gain.hpp", "cpu/kernels/cos_sin_step-inl.hpp"},
     "src/config": lambda name: public(name) or name == "math/text.hpp" or name.startswith("config/") or name.startswith("nlohmann/") or bool(POSIX.match(name)),
     "src/capi": lambda name: public(name) or name.startswith("capi/"),
     "cli": lambda name: not name.startswith(("math/", "cpu/", "config/")),
@@ -35,7 +39,7 @@ RULES = {
 
 
 def sources(room: str):
-    return sorted(p for p in (ROOT / room).rglob("*") if p.suffix in {".hpp", ".cpp", ".inc", ".h"})
+    return sorted(p for p in (ROOT / room).rglob("*") if p.suffix in {".hpp", ".cpp", ".inc", ".h", ".cu", ".cuh"})
 
 
 def offences(room: str):
@@ -54,7 +58,7 @@ def test_a_room_includes_only_what_it_may(room):
 
 
 def test_kernels_do_not_know_specs_models_or_scaling():
-    for path in sources("src/cpu"):
+    for path in sources("src/cpu") + sources("src/cuda"):
         text = path.read_text()
         for word in ("RotarySpec", "Scaling", "model_type"):
             assert word not in text, f"{path.relative_to(ROOT)} mentions {word}"
@@ -64,9 +68,15 @@ def test_only_the_operators_see_both_mathematics_and_kernels():
     both = []
     for path in sources("src"):
         names = [name for _, name in INCLUDE.findall(path.read_text())]
-        if any(n.startswith("cpu/") for n in names) and any(n in ("ropewalk/frequencies.hpp", "ropewalk/rotary.hpp", "ropewalk/kv_cache.hpp") for n in names):
+        if any(n.startswith(("cpu/", "cuda/")) for n in names) and any(n in ("ropewalk/frequencies.hpp", "ropewalk/rotary.hpp", "ropewalk/kv_cache.hpp", "ropewalk/cuda.hpp") for n in names):
             both.append(path.relative_to(ROOT).as_posix())
-    assert sorted(both) == ["src/kv_cache_pass.hpp", "src/rotary.cpp", "src/rotary_tiles.hpp", "src/rotary_whole_heads.hpp"]
+    assert sorted(both) == ["src/kv_cache_pass.hpp", "src/rotary.cpp", "src/rotary_call.hpp", "src/rotary_cuda.hpp", "src/rotary_tiles.hpp", "src/rotary_whole_heads.hpp"]
+
+
+def test_who_calls_the_operator_on_a_device_needs_no_cuda():
+    headers = [name for path in sources("include/ropewalk") + sources("src") for _, name in INCLUDE.findall(path.read_text())
+               if path.suffix not in {".cu", ".cuh"}]
+    assert not [name for name in headers if name.startswith("cuda_") or name.endswith(".cuh")]
 
 
 def test_the_header_for_c_includes_nothing_of_cpp():

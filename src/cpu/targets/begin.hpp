@@ -9,6 +9,8 @@
 #error "a target defines ROPEWALK_TARGET_NAMESPACE first"
 #endif
 
+#define ROPEWALK_INLINE inline
+
 namespace ropewalk::cpu::ROPEWALK_TARGET_NAMESPACE {
 extern const KernelTable table;
 namespace {

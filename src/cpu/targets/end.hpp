@@ -14,4 +14,5 @@ const KernelTable table = {
 
 }  // namespace ropewalk::cpu::ROPEWALK_TARGET_NAMESPACE
 
+#undef ROPEWALK_INLINE
 #undef ROPEWALK_TARGET_NAMESPACE

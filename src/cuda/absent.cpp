@@ -1,0 +1,10 @@
+// The symbols of the kernels in a build without them.
+#include "cuda/rotate.hpp"
+
+namespace ropewalk::cuda {
+
+bool has_kernels() noexcept { return false; }
+
+const char* launch_rotate(const RotateParams&, const RotateShape&, void*) noexcept { return "a build without CUDA"; }
+
+}  // namespace ropewalk::cuda
