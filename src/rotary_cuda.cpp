@@ -84,8 +84,6 @@ RotateShape shape_of(const RotateParams& p, DType dtype, PairLayout layout, bool
 
 }  // namespace
 
-bool is_built() noexcept { return has_kernels(); }
-
 std::optional<Error> check(const Rotary& rotary) {
   const RotarySpec& spec = rotary.spec();
   if (needs_whole_heads(spec))

@@ -11,8 +11,12 @@
 /// Rotary::apply has on the CPU. No header of CUDA is needed to call it.
 namespace ropewalk::cuda {
 
-/// Whether this build has the kernels (CMake: ROPEWALK_CUDA). If there is a device is asked at a launch.
+/// Whether this build has the kernels (CMake: ROPEWALK_CUDA).
 bool is_built() noexcept;
+
+/// Whether it has them for the calling thread's current device: false for a device older than those that it was built
+/// for, and where there is none. The first call for a device loads code, so it is no call to capture.
+bool runs_here() noexcept;
 
 /// Where every token stands: position(axis, row, token) = first + token * token_step + data[axis, row, token], modulo
 /// 2^64, without `data` if it is null. What `data` points at is read when the kernel runs, so that a captured graph

@@ -46,6 +46,17 @@ std::string name_of(const nb::dlpack::dtype& dtype) {
   }
 }
 
+Element element_named(std::string_view dtype_of_torch) noexcept {
+  constexpr std::pair<std::string_view, Element> kNames[] = {{"torch.float32", Element::kFloat32},
+                                                             {"torch.bfloat16", Element::kBFloat16},
+                                                             {"torch.float16", Element::kFloat16},
+                                                             {"torch.int64", Element::kInt64},
+                                                             {"torch.int32", Element::kInt32}};
+  for (const auto& [name, element] : kNames)
+    if (name == dtype_of_torch) return element;
+  return Element::kOther;
+}
+
 std::string kind_of(nb::handle object) { return nb::cast<std::string>(nb::str(nb::type_name(object.type()))); }
 
 // What may be the reason why an array cannot be lent: ">f4", "object", "meta".
@@ -133,7 +144,7 @@ View view_of(nb::handle object, std::string_view name, bool* was_bfloat16) {
 
 }  // namespace
 
-bool Array::borrow(nb::handle object, std::string_view name) {
+bool Array::borrow(nb::handle object) {
   const ExchangeApi* const api = exchange_api_of(object);
   nb::dlpack::dltensor tensor;
   if (api == nullptr) return false;
@@ -141,7 +152,7 @@ bool Array::borrow(nb::handle object, std::string_view name) {
     PyErr_Clear();
     return false;
   }
-  if (tensor.device.device_type != nb::device::cpu::value) refuse_device(name);
+  on_cpu_ = tensor.device.device_type == nb::device::cpu::value;
   owner_ = nb::borrow(object);
   data_ = static_cast<char*>(tensor.data) + tensor.byte_offset;
   dims_ = static_cast<std::size_t>(tensor.ndim);
@@ -149,6 +160,12 @@ bool Array::borrow(nb::handle object, std::string_view name) {
   strides_ = tensor.strides;
   dtype_ = tensor.dtype;
   element_ = element_of(dtype_);
+  return true;
+}
+
+bool Array::borrow_from_cpu(nb::handle object, std::string_view name) {
+  if (!borrow(object)) return false;
+  if (!on_cpu_) refuse_device(name);
   return true;
 }
 
@@ -167,7 +184,7 @@ void Array::take(nb::handle object, std::string_view name, View& held) {
 Array Array::to_read(nb::handle object, std::string_view name) {
   refuse_gradient(object, name);
   Array array;
-  if (!array.borrow(object, name)) array.take(object, name, array.read_);
+  if (!array.borrow_from_cpu(object, name)) array.take(object, name, array.read_);
   return array;
 }
 
@@ -180,7 +197,23 @@ Array Array::to_write(nb::handle object, std::string_view name) {
 
 Array Array::of_tensor(nb::handle tensor, std::string_view name) {
   Array array;
-  if (!array.borrow(tensor, name)) array.take(nb::object(tensor.attr("detach")()), name, array.written_);
+  if (!array.borrow_from_cpu(tensor, name)) array.take(nb::object(tensor.attr("detach")()), name, array.written_);
+  return array;
+}
+
+Array Array::of_device_tensor(nb::handle tensor) {
+  Array array;
+  if (array.borrow(tensor)) return array;
+  // An older torch: DLPack by way of Python would make streams wait for each other.
+  for (const nb::handle size : nb::object(tensor.attr("shape"))) array.axes_.push_back(nb::cast<std::int64_t>(size));
+  array.dims_ = array.axes_.size();
+  for (const nb::handle stride : nb::object(tensor.attr("stride")()))
+    array.axes_.push_back(nb::cast<std::int64_t>(stride));
+  array.owner_ = nb::borrow(tensor);
+  array.data_ = reinterpret_cast<void*>(nb::cast<std::uintptr_t>(tensor.attr("data_ptr")()));
+  array.sizes_ = array.axes_.data();
+  array.strides_ = array.axes_.data() + array.dims_;
+  array.element_ = element_named(nb::cast<std::string>(nb::str(nb::handle(nb::object(tensor.attr("dtype"))))));
   return array;
 }
 
@@ -204,6 +237,14 @@ Order order_named(std::string_view name) {
   if (name == "sbhd") return Order::kSbhd;
   if (name == "thd") return Order::kThd;
   refuse("layout", "want \"bshd\", \"bhsd\", \"sbhd\" or \"thd\", got \"" + std::string(name) + '"');
+}
+
+Direction direction_named(std::string_view name) {
+  if (name == "forward") return Direction::kForward;
+  if (name == "inverse") return Direction::kInverse;
+  if (name == "transpose") return Direction::kTranspose;
+  if (name == "shift") return Direction::kShift;
+  refuse("direction", "want \"forward\", \"inverse\", \"transpose\" or \"shift\", got \"" + std::string(name) + '"');
 }
 
 namespace {

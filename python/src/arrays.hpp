@@ -4,6 +4,7 @@
 
 #include <ropewalk/dtype.hpp>
 #include <ropewalk/positions.hpp>
+#include <ropewalk/rotary.hpp>
 #include <ropewalk/tensor.hpp>
 
 #include <nanobind/nanobind.h>
@@ -42,6 +43,8 @@ class Array {
   static Array to_write(nanobind::handle object, std::string_view name);
   /// A tensor of torch, to read or to write, whose gradient is somebody else's business.
   static Array of_tensor(nanobind::handle tensor, std::string_view name);
+  /// The same wherever it lies. Its device is not asked for anything, not even to wait.
+  static Array of_device_tensor(nanobind::handle tensor);
 
   std::size_t dims() const noexcept { return dims_; }
   std::int64_t size(std::size_t axis) const noexcept { return sizes_[axis]; }
@@ -59,7 +62,8 @@ class Array {
  private:
   template <class View>
   void take(nanobind::handle object, std::string_view name, View& held);
-  bool borrow(nanobind::handle object, std::string_view name);
+  bool borrow(nanobind::handle object);
+  bool borrow_from_cpu(nanobind::handle object, std::string_view name);
 
   nanobind::object owner_;
   nanobind::ndarray<nanobind::ro> read_;
@@ -70,11 +74,16 @@ class Array {
   const std::int64_t* strides_ = nullptr;
   nanobind::dlpack::dtype dtype_{};
   Element element_ = Element::kOther;
+  bool on_cpu_ = true;
+  std::vector<std::int64_t> axes_;  // sizes and strides, where nobody else holds them
 };
 
 /// In which order the axes of queries and keys lie: b batch, s tokens, h heads, d channels, t packed tokens.
 enum class Order : std::uint8_t { kBshd, kBhsd, kSbhd, kThd };
 Order order_named(std::string_view name);
+
+/// "forward", "inverse", "transpose" or "shift".
+Direction direction_named(std::string_view name);
 
 /// Refuses, by `name`, another number of axes, a dtype that is not float32, bfloat16 or float16, and channels that do
 /// not lie side by side.

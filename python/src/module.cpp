@@ -26,4 +26,5 @@ NB_MODULE(_core, m) {
   bind_kv_cache(m);
   bind_jax(m);
   bind_torch(m);
+  bind_cuda(m);
 }

@@ -5,6 +5,7 @@
 namespace ropewalk::python {
 
 void bind_config(nanobind::module_& m);
+void bind_cuda(nanobind::module_& m);
 void bind_grids(nanobind::module_& m);
 void bind_jax(nanobind::module_& m);
 void bind_kv_cache(nanobind::module_& m);

@@ -32,14 +32,6 @@ namespace {
 
 constexpr std::string_view kNames[] = {"q", "k"};
 
-Direction direction_named(std::string_view name) {
-  if (name == "forward") return Direction::kForward;
-  if (name == "inverse") return Direction::kInverse;
-  if (name == "transpose") return Direction::kTranspose;
-  if (name == "shift") return Direction::kShift;
-  refuse("direction", "want \"forward\", \"inverse\", \"transpose\" or \"shift\", got \"" + std::string(name) + '"');
-}
-
 /// torch's own OpenMP runtime, by its C interface: calls run on the threads that torch's operators run on, where those
 /// of a second runtime would fight with them for the processors.
 class TorchThreads {

@@ -3,7 +3,8 @@
 
 namespace ropewalk::cuda {
 
-bool has_kernels() noexcept { return false; }
+bool is_built() noexcept { return false; }
+bool runs_here() noexcept { return false; }
 
 const char* launch_rotate(const RotateParams&, const RotateShape&, void*) noexcept { return "a build without CUDA"; }
 

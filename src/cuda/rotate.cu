@@ -35,7 +35,15 @@ Kernel kernel_of(const RotateShape& shape) noexcept {
 
 }  // namespace
 
-bool has_kernels() noexcept { return true; }
+bool is_built() noexcept { return true; }
+
+bool runs_here() noexcept {
+  cudaFuncAttributes attributes;
+  const auto* const kernel = reinterpret_cast<const void*>(rotate<float, PairLayout::kHalf, true>);
+  if (cudaFuncGetAttributes(&attributes, kernel) == cudaSuccess) return true;
+  static_cast<void>(cudaGetLastError());
+  return false;
+}
 
 const char* launch_rotate(const RotateParams& params, const RotateShape& shape, void* stream) noexcept {
   void* arguments[] = {const_cast<RotateParams*>(&params)};

@@ -8,8 +8,6 @@
 // heads, along z tokens. The first head is asked for before the barrier, so that one wait serves it and the position.
 // Tokens go on grid.x, the only axis of a grid that reaches 2^31 - 1; where there are few, grid.y shares out the heads.
 // No bit depends on how blocks and threads share the work.
-// Tried (nvcc 13.0, sm_90): asking for each further head before the last is turned, 84 registers in place of 64, or
-// spills where 64 are all there are; a block of 40 heads of 128 has one head a thread and no further one.
 #pragma once
 
 #include "cuda/rotate.hpp"

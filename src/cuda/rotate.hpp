@@ -59,8 +59,9 @@ struct RotateShape {
   unsigned shared_bytes;
 };
 
-/// Whether this build has the kernels.
-bool has_kernels() noexcept;
+/// Whether this build has the kernels, and whether it has them for the current device.
+bool is_built() noexcept;
+bool runs_here() noexcept;
 
 /// Puts the kernel on a stream (a cudaStream_t) of the current device, and returns. Null, or why it could not.
 const char* launch_rotate(const RotateParams& params, const RotateShape& shape, void* stream) noexcept;

@@ -14,7 +14,7 @@ from ropewalk import _core, text
 from ropewalk._core import Error
 from ropewalk.rotary import Rotary
 from ropewalk.spec import RotarySpec
-from ropewalk.torch import _expression, _kernels
+from ropewalk.torch import _cuda, _expression, _kernels
 from ropewalk.torch import _ops as _ops  # registers the operators
 from ropewalk.torch._kernels import TRANSPOSED
 from ropewalk.torch._positions import axes_of, positions_of, refuse_gradient
@@ -57,6 +57,11 @@ _is_compiling = torch.compiler.is_compiling
 def _is_plain(x: Any) -> bool:
     kind = type(x)
     return (kind is Tensor or kind is _Parameter) and x.is_cpu and not x.is_neg() and not _is_legacy_batched(x)
+
+
+def _has_kernels(x: Any) -> bool:
+    """A tensor of torch's own class, whose memory holds what it says, on the CPU or where this build has kernels."""
+    return _is_plain(x) or (_cuda.BUILT and (type(x) is Tensor or type(x) is _Parameter) and _cuda.is_here(x) and not x.is_neg())
 
 
 def _nobody_listens() -> bool:
@@ -136,13 +141,13 @@ def _turn(
     direction: str, is_key: bool = False,
 ) -> Any:
     if not torch.compiler.is_compiling():
-        if _is_plain(q) and (k is None or _is_plain(k)) and _nobody_listens():
+        if _has_kernels(q) and (k is None or _has_kernels(k)) and _nobody_listens():
             if _grad_enabled() and (q.requires_grad or (k is not None and k.requires_grad)):
                 return _Turn.apply(q, k, rotary, (position_ids, seqlen_offsets, cu_seqlens), layout, direction, is_key)
             return _kernels.turned(rotary, q, k, position_ids, seqlen_offsets, cu_seqlens, layout, direction, is_key)
         if _wants_expression(q):
             return _kernels.turned_by_expression(rotary.text, q, k, position_ids, seqlen_offsets, cu_seqlens, layout, direction, is_key)
-    elif _is_traced_as_expression(q):
+    elif _is_traced_as_expression(q, rotary.text, position_ids):
         return _kernels.turned_by_expression(rotary.text, q, k, position_ids, seqlen_offsets, cu_seqlens, layout, direction, is_key)
     _refuse_devices(q, k=k)
     positions, first = _where(q, position_ids, seqlen_offsets, cu_seqlens, layout)
@@ -169,9 +174,13 @@ def _gradients_are_transformed() -> bool:
 _gradients_are_transformed._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
-def _is_traced_as_expression(x: Tensor) -> bool:
-    """Where there is no kernel a compiler makes a better one of the expression than the operator would run."""
-    return _gradients_are_transformed() or (x.device.type not in ("cpu", "meta") and not _is_dtensor(x))
+def _is_traced_as_expression(x: Tensor, text: Optional[str] = None, positions: Any = None) -> bool:
+    """Where there is no kernel a compiler makes a better one of the expression than the operator would run. text: None for a table."""
+    if _gradients_are_transformed():
+        return True
+    if not _kernels.is_elsewhere(x) or _is_dtensor(x):
+        return False
+    return text is None or not _cuda.serves(text, x, positions)
 
 
 def _is_dtensor(x: Tensor) -> bool:
@@ -263,6 +272,26 @@ def rotate(
     return _turn(_operator(rotary), q, k, position_ids, seqlen_offsets, cu_seqlens, layout, direction)
 
 
+def _turn_on_device(
+    rotary: Any, q: Tensor, k: Optional[Tensor], outs: Tuple[Tensor, ...], position_ids: Any, seqlen_offsets: Any, cu_seqlens: Any,
+    layout: str, direction: str,
+) -> bool:
+    """What _core.turn_straight does on the CPU, on a device of CUDA: into given tensors, if torch need not see it."""
+    if not _cuda.BUILT or not isinstance(rotary, Rotary):
+        return False
+    ins = (q,) if k is None else (q, k)
+    every = (*ins, *outs)
+    if not all(_has_kernels(x) and (x.shape[-1:] == (1,) or x.stride()[-1:] == (1,)) for x in every) or not _nobody_listens():
+        return False
+    if _grad_enabled() and any(x.requires_grad for x in every):
+        return False
+    if any(out.shape != x.shape or out.dtype != x.dtype or out.is_inference() != torch.is_inference_mode_enabled() for x, out in zip(ins, outs)):
+        return False
+    if not _kernels.has_kernel(rotary, q, direction, position_ids):
+        return False
+    return _cuda.turn(rotary, q, k, outs[0], None if k is None else outs[1], position_ids, seqlen_offsets, cu_seqlens, layout, direction)
+
+
 def _rotate_into(
     operator: Any, q: Tensor, k: Optional[Tensor], out: Any, position_ids: Any, seqlen_offsets: Any, cu_seqlens: Any, layout: str,
     direction: str,
@@ -274,6 +303,9 @@ def _rotate_into(
     if second is not None:
         _refuse_same("out", outs[0], second)
     if not _is_compiling() and _turn_straight(operator, q, k, outs[0], second, position_ids, seqlen_offsets, cu_seqlens, layout, direction):
+        _increment_version(outs)
+        return out
+    if not _is_compiling() and _turn_on_device(operator, q, k, outs, position_ids, seqlen_offsets, cu_seqlens, layout, direction):
         _increment_version(outs)
         return out
     for x, one in zip((q, k), outs):
@@ -319,6 +351,10 @@ def rotate_(
     if not _is_compiling() and _turn_straight(operator, q, k, None, None, position_ids, seqlen_offsets, cu_seqlens, layout, direction):
         _increment_version((q,) if k is None else (q, k))
         return q if k is None else (q, k)
+    both = (q,) if k is None else (q, k)
+    if not _is_compiling() and _turn_on_device(operator, q, k, both, position_ids, seqlen_offsets, cu_seqlens, layout, direction):
+        _increment_version(both)
+        return q if k is None else both
     turned = _turn(operator, q, k, position_ids, seqlen_offsets, cu_seqlens, layout, direction)
     if k is None:
         return q.copy_(turned)

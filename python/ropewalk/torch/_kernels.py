@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ropewalk import _core
 from ropewalk.rotary import Rotary
-from ropewalk.torch import _expression
+from ropewalk.torch import _cuda, _expression
 from ropewalk.torch._positions import axes_of, positions_of
 
 TRANSPOSED = {"forward": "transpose", "transpose": "forward", "inverse": "inverse_transpose", "inverse_transpose": "inverse"}
@@ -33,9 +33,17 @@ def side_by_side(x: Tensor) -> Tensor:
     return x if x.stride(-1) == 1 or x.shape[-1] == 1 else x.contiguous()
 
 
-def has_kernel(rotary: Optional[Rotary], x: Tensor, direction: str) -> bool:
-    """Whether a kernel turns x, or the expression."""
-    if x.dtype == torch.float64 or x.device.type not in ("cpu", "meta"):
+def is_elsewhere(x: Tensor) -> bool:
+    """Where the kernels of the CPU do not reach."""
+    return x.device.type not in ("cpu", "meta")
+
+
+def has_kernel(rotary: Optional[Rotary], x: Tensor, direction: str, positions: Any = None) -> bool:
+    """Whether a kernel turns x, or the expression. rotary: None for a table."""
+    if is_elsewhere(x):
+        if rotary is None or not _cuda.serves(rotary.text, x, positions):
+            return False
+    elif x.dtype == torch.float64:
         return False
     return direction != "inverse_transpose" or rotary is None or (rotary.attention_factor == 1.0 and rotary.spec.is_rotation)
 
@@ -46,15 +54,21 @@ def turned(
 ) -> Any:
     """New tensors. Gradients are not looked at."""
     threads = torch.get_num_threads()
-    if q.is_cpu and direction != "inverse_transpose":
+    if q.is_cpu and not _cuda.is_here(q) and direction != "inverse_transpose":
         out = _core.turned_tensors(rotary, q, k, position_ids, seqlen_offsets, cu_seqlens, layout, direction, is_key, threads)
         if out is not None:
             return out
-    if not has_kernel(rotary, q, direction):
+    if not has_kernel(rotary, q, direction, position_ids):
         return turned_by_expression(rotary.text, q, k, position_ids, seqlen_offsets, cu_seqlens, layout, direction, is_key)
     q_out, k_out = like(q), None if k is None else like(k)
     direction = "forward" if direction == "inverse_transpose" else direction
     q, k = side_by_side(q), None if k is None else side_by_side(k)
+    if _cuda.is_here(q):
+        if not _cuda.turn(rotary, q, k, q_out, k_out, position_ids, seqlen_offsets, cu_seqlens, layout, direction):
+            turned_q = turned_by_expression(rotary.text, q, k, position_ids, seqlen_offsets, cu_seqlens, layout, direction, is_key)
+            for out, one in zip((q_out, k_out), (turned_q,) if k is None else turned_q):
+                out.copy_(one)  # type: ignore[union-attr]
+        return q_out if k is None else (q_out, k_out)
     _core.turn_tensors(rotary, q, k, q_out, k_out, position_ids, seqlen_offsets, cu_seqlens, layout, direction, is_key, threads)
     return q_out if k is None else (q_out, k_out)
 

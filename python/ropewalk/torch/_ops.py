@@ -50,7 +50,7 @@ def _rotate(
 ) -> Tensor:
     operator = rotary_of(rotary)
     out = turned(operator, x, None, positions, first if positions is None else None, None, layout, direction, is_key)
-    return out if has_kernel(operator, x, direction) else _contiguous(out)
+    return out if has_kernel(operator, x, direction, positions) else _contiguous(out)
 
 
 def _rotate_qk(
@@ -58,7 +58,7 @@ def _rotate_qk(
 ) -> _Pair:
     operator = rotary_of(rotary)
     out = turned(operator, q, k, positions, first if positions is None else None, None, layout, direction)
-    return out if has_kernel(operator, q, direction) else _contiguous(out)
+    return out if has_kernel(operator, q, direction, positions) else _contiguous(out)
 
 
 def _apply_table(
@@ -85,20 +85,26 @@ for _name, _kernel in (
     LIBRARY.impl(_name, _kernel, "CompositeExplicitAutograd")
 
 
-def _fake_of(operator: Any, x: Tensor, direction: str) -> Tensor:
-    return like(x) if has_kernel(operator, x, direction) else torch.empty_like(x, memory_format=torch.contiguous_format)
+def _fake_like(x: Tensor, by_kernel: bool) -> Tensor:
+    return like(x) if by_kernel else torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+def _fake_of(operator: Any, x: Tensor, direction: str, positions: Any = None) -> Tensor:
+    return _fake_like(x, has_kernel(operator, x, direction, positions))
 
 
 @torch.library.register_fake("ropewalk::rotate", lib=LIBRARY)
 def _rotate_fake(x: Tensor, positions: Any, first: int, rotary: str, layout: str = "bshd", direction: str = "forward", *_: Any) -> Tensor:
-    return _fake_of(rotary_of(rotary), x, direction)
+    return _fake_of(rotary_of(rotary), x, direction, positions)
 
 
 @torch.library.register_fake("ropewalk::rotate_qk", lib=LIBRARY)
 def _rotate_qk_fake(
     q: Tensor, k: Tensor, positions: Any, first: int, rotary: str, layout: str = "bshd", direction: str = "forward",
 ) -> _Pair:
-    return _fake_of(rotary_of(rotary), q, direction), _fake_of(rotary_of(rotary), k, direction)
+    operator = rotary_of(rotary)
+    by_kernel = has_kernel(operator, q, direction, positions)  # for both, as above
+    return _fake_like(q, by_kernel), _fake_like(k, by_kernel)
 
 
 @torch.library.register_fake("ropewalk::apply_table", lib=LIBRARY)

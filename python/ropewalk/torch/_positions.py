@@ -21,7 +21,7 @@ def axes_of(layout: str) -> Tuple[Optional[int], int, int]:
     return axes  # type: ignore[return-value]
 
 
-def _as_tensor(numbers: Any, name: str, device: torch.device) -> Tensor:
+def tensor_of(numbers: Any, name: str, device: torch.device) -> Tensor:
     if not isinstance(numbers, Tensor):
         try:
             numbers = torch.as_tensor(numbers)
@@ -33,7 +33,7 @@ def _as_tensor(numbers: Any, name: str, device: torch.device) -> Tensor:
 
 
 def _whole_numbers(numbers: Any, name: str, device: torch.device) -> Tensor:
-    tensor = _as_tensor(numbers, name, device)
+    tensor = tensor_of(numbers, name, device)
     if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
         if tensor.numel() > 0:  # an empty list is float32 to torch
             raise Error(f"{name}: want whole numbers (int64, int32), got {tensor.dtype}")
@@ -57,7 +57,7 @@ def positions_of(
         if seqlen_offsets is not None or cu_seqlens is not None:
             other = "cu_seqlens" if seqlen_offsets is None else "seqlen_offsets"
             raise Error(f"position_ids: want one word for where tokens stand, got {other} beside it")
-        return _as_tensor(position_ids, "position_ids", device), 0
+        return tensor_of(position_ids, "position_ids", device), 0
     if cu_seqlens is not None:
         if batch != 1:
             raise Error(f'cu_seqlens: want packed tokens, one row (layout="thd"), got a batch of {batch}')
@@ -77,10 +77,17 @@ def positions_of(
         if type(seqlen_offsets) is int and type(tokens) is int and not -(2**63) <= seqlen_offsets <= 2**63 - max(tokens, 1):
             raise Error(f"seqlen_offsets: want whole numbers of 64 bits to the last position, got {seqlen_offsets} and {tokens} tokens")
         return None, seqlen_offsets
-    offsets = _whole_numbers(seqlen_offsets, "seqlen_offsets", device)
+    return offsets_of(seqlen_offsets, batch, device).long().unsqueeze(-1) + torch.arange(tokens, device=device), 0
+
+
+def offsets_of(seqlen_offsets: Any, batch: int, device: torch.device) -> Tensor:
+    """[batch] or [1], int64 or int32."""
+    offsets = tensor_of(seqlen_offsets, "seqlen_offsets", device)
+    if offsets.dtype != torch.int32:
+        offsets = _whole_numbers(offsets, "seqlen_offsets", device)
     if not torch.compiler.is_compiling() and offsets.numel() not in (1, batch):
         raise Error(f"seqlen_offsets: want 1 entry or one a row ({batch}), got {offsets.numel() or 'none'}")
-    return offsets.reshape(-1, 1) + torch.arange(tokens, device=device), 0
+    return offsets.reshape(-1)
 
 
 def _packed(cu_seqlens: Any, seqlen_offsets: Any, tokens: int) -> Tensor:
