@@ -85,7 +85,7 @@ bench: system
 
 .PHONY: format
 format: system
-	@git ls-files '*.cpp' '*.hpp' '*.c' '*.h' | xargs clang-format-14 -i
+	@git ls-files '*.cpp' '*.hpp' '*.c' '*.h' '*.cu' '*.cuh' | xargs clang-format-14 -i
 
 .PHONY: clean
 clean:

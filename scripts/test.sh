@@ -6,7 +6,7 @@ failed=0
 summary=()
 
 echo "== formatting"
-if git ls-files '*.cpp' '*.hpp' '*.c' '*.h' '*.inc' | xargs -r clang-format-14 --dry-run --Werror; then
+if git ls-files '*.cpp' '*.hpp' '*.c' '*.h' '*.inc' '*.cu' '*.cuh' | xargs -r clang-format-14 --dry-run --Werror; then
   echo "every source is as clang-format-14 would write it"
 else
   failed=1

@@ -242,7 +242,7 @@ def rotate(
 
     rotary: a Rotary, or a RotarySpec (which takes longer, for it is looked up by its value).
     q, k: [batch, tokens, heads, head_dim] as `layout` says (bshd, bhsd, sbhd; thd: [tokens, heads, head_dim]), any strides. Heads may
-        differ. On the CPU float32, bfloat16 and float16 go to the kernels; float64 and other devices to an expression of torch.
+        differ. Float32, bfloat16 and float16 go to kernels on the CPU, and on CUDA in builds with them; all else to an expression of torch.
     position_ids: [tokens], [batch, tokens] or [axes, batch, tokens], whole numbers of any size and sign, or floats for coordinates.
         Or seqlen_offsets: a number or [batch]. Or cu_seqlens: [sequences + 1] over packed tokens ("thd"), with seqlen_offsets if they do
         not begin at 0. Nothing: 0, 1, 2, ...
@@ -285,7 +285,9 @@ def _turn_on_device(
         return False
     if _grad_enabled() and any(x.requires_grad for x in every):
         return False
-    if any(out.shape != x.shape or out.dtype != x.dtype or out.is_inference() != torch.is_inference_mode_enabled() for x, out in zip(ins, outs)):
+    if any(out.shape != x.shape or out.dtype != x.dtype for x, out in zip(ins, outs)):
+        return False
+    if any(out.is_inference() != torch.is_inference_mode_enabled() for out in outs):
         return False
     if not _kernels.has_kernel(rotary, q, direction, position_ids):
         return False

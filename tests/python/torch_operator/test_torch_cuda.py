@@ -9,8 +9,10 @@ from ropewalk import Error, Rotary, RotarySpec, _core
 from ropewalk.torch import _cuda, _functional, _kernels, rotate, rotate_
 from torch_specs import SPECS
 
-SERVED = {"half", "interleaved", "prefix", "offset", "linear", "yarn", "yarn_partial", "dynamic", "longrope", "sections", "clockwise", "multipliers",
-          "scale"}
+SERVED = {
+    "half", "interleaved", "prefix", "offset", "linear", "yarn", "yarn_partial", "dynamic", "longrope", "sections", "clockwise", "multipliers",
+    "scale",
+}
 YARN = Rotary(SPECS["yarn_partial"])
 STREAM = 4242
 
