@@ -55,8 +55,8 @@ def serves(text: str, x: Tensor, positions: Any) -> bool:
 
 def _stream_of(device: torch.device) -> int:
     if _raw_stream is not None and device.index is not None:
-        return _raw_stream(device.index)
-    return torch.cuda.current_stream(device).cuda_stream
+        return int(_raw_stream(device.index))
+    return int(torch.cuda.current_stream(device).cuda_stream)
 
 
 def _at(device: torch.device) -> ContextManager[Any]:
