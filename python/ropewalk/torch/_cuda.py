@@ -25,6 +25,8 @@ def _is_cuda(x: Tensor) -> bool:
 
 @functools.lru_cache(maxsize=None)
 def _runs_on(index: Optional[int]) -> bool:
+    if not torch.cuda.is_available():
+        return False
     with torch.cuda.device(index if index is not None else -1):
         return _core.cuda_runs_here()
 
