@@ -56,6 +56,9 @@ bool turn(const Rotary& rotary, nb::handle q, nb::handle k, nb::handle q_out, nb
     operands[i].in = heads_of(held[2 * i], order, name);
     operands[i].out = heads_of(held[2 * i + 1], order, name);
   }
+  if (count == 2 && held[1].elements() > 0 && held[3].elements() > 0 && held[1].data() == held[3].data())
+    refuse(held[2].data() == held[3].data() ? "k" : "out",
+           "want memory apart for q and k, got the same: it would be written twice");
   const HeadsView& x = operands.front().in;
   const int axes = rotary.spec().axes();
   cuda::DevicePositions where = cuda::DevicePositions::range(first, x.tokens, axes);

@@ -61,7 +61,10 @@ def _is_plain(x: Any) -> bool:
 
 def _has_kernels(x: Any) -> bool:
     """A tensor of torch's own class, whose memory holds what it says, on the CPU or where this build has kernels."""
-    return _is_plain(x) or (_cuda.BUILT and (type(x) is Tensor or type(x) is _Parameter) and _cuda.is_here(x) and not x.is_neg())
+    if _is_plain(x):
+        return True
+    kind = type(x)
+    return _cuda.BUILT and (kind is Tensor or kind is _Parameter) and _cuda.is_here(x) and not x.is_neg() and not _is_legacy_batched(x)
 
 
 def _nobody_listens() -> bool:

@@ -53,7 +53,7 @@ class Device:
 
     def turn(self, rotary, q, k, q_out, k_out, positions, are_offsets, first, layout, direction, stream):
         self.calls.append((direction, positions, are_offsets, first, stream))
-        if q.dtype != (q if k is None else k).dtype:
+        if k is not None and q.dtype != k.dtype:
             return False  # as cuda::check says
         if not has_device:
             with pytest.raises(Error) as refused:  # everything is checked before the launch
@@ -210,6 +210,13 @@ def test_mistakes_are_named_as_on_the_cpu(device):
             rotate(YARN, q, **bad)
     with pytest.raises(Error, match="k.in.batch|k.batch: want 2, got 1"):
         rotate(YARN, q, heads(1, 3, 2, 16))
+    before = q.clone()
+    with pytest.raises(Error, match="^k: want memory apart"):
+        rotate_(YARN, q, q.view_as(q))
+    out = torch.empty_like(q)
+    with pytest.raises(Error, match="^out: want memory apart"):
+        rotate(YARN, q, before, out=(out, out.view_as(out)))
+    assert torch.equal(q, before)
 
 
 def test_a_program_holds_the_operator(device):
