@@ -432,7 +432,8 @@ Positions::Positions(nb::handle position_ids, nb::handle seqlen_offsets, nb::han
       refuse("cu_seqlens", "want it to end at " + std::to_string(x.tokens) + ", the tokens there are, got " +
                                std::to_string(numbers_.size()));
   } else if (offsets.size() <= 1) {
-    numbers_ = value_or_refuse(positions_from_range(offsets.empty() ? 0 : offsets.front(), x.tokens));
+    if (offsets.empty()) offsets = {0};
+    numbers_ = value_or_refuse(positions_from_offsets(offsets, 1, x.tokens));
   } else {
     numbers_ = value_or_refuse(positions_from_offsets(offsets, x.batch, x.tokens));
     whole_.batch = x.batch;

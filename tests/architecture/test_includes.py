@@ -33,7 +33,7 @@ RULES = {
     "src/capi": lambda name: public(name) or name.startswith("capi/"),
     "cli": lambda name: not name.startswith(("math/", "cpu/", "config/")),
     "runner": lambda name: not name.startswith(("math/", "cpu/", "config/")),
-    "python/src": lambda name: public(name) or name.startswith(("nanobind/", "xla/ffi/", "sys/mman.h", "dlfcn.h")),
+    "python/src": lambda name: public(name) or name.startswith(("nanobind/", "xla/ffi/", "sys/mman.h", "dlfcn.h", "pthread.h", "unistd.h", "cxxabi.h")),
     "tests/oracle": lambda name: name == "quadmath.h",
 }
 
