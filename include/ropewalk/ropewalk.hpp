@@ -13,6 +13,8 @@
 #include <ropewalk/cuda.hpp>         //    ... in the memory of a device
 #include <ropewalk/kv_cache.hpp>     // 7. keep k and v, move k later          rows[slots, heads, head_dim] in a format
 
+#include <ropewalk/absolute.hpp>     // instead of it: added to embeddings     x[batch, tokens, dim]
+
 #include <ropewalk/config.hpp>       // beside it: what a checkpoint asks for (config.json, GGUF)
 #include <ropewalk/engines.hpp>      //    ... and what engines make of it
 #include <ropewalk/gguf.hpp>         //    ... the file that carries it

@@ -41,4 +41,22 @@ struct HeadsView {
   }
 };
 
+/// Embeddings somewhere in memory, seen as [batch, tokens, dim]. The channels of a token lie side by side; the other
+/// axes have strides, which may be 0 (where it is only read), negative or odd.
+struct EmbeddingsView {
+  void* data = nullptr;           ///< element [0, 0, 0]; owned by the caller
+  DType dtype = DType::kFloat32;  ///< of every element
+  std::int64_t batch = 1;         ///< rows
+  std::int64_t tokens = 0;        ///< tokens in a row; 0 is legal and does nothing
+  std::int64_t dim = 0;           ///< channels of a token
+  std::int64_t batch_stride = 0;  ///< elements from a row to the next
+  std::int64_t token_stride = 0;  ///< elements from a token to the next
+
+  /// Contiguous [batch, tokens, dim].
+  static constexpr EmbeddingsView contiguous(void* data, DType dtype, std::int64_t batch, std::int64_t tokens,
+                                             std::int64_t dim) noexcept {
+    return {data, dtype, batch, tokens, dim, tokens * dim, dim};
+  }
+};
+
 }  // namespace ropewalk

@@ -107,6 +107,13 @@ struct KernelTable {
   /// Reads, norms, turns and writes the rows of a token. kv_cache.hpp says which bits.
   void (*cache_rows)(const CacheRows& rows) noexcept;
 
+  /// out[j] = fma(in[j], scale, row[j]), or row[j] where `in` is null, in [0, channels); `out` may equal `in`.
+  using AddRow = void (*)(const void* in, float scale, const float* row, std::int64_t channels, void* out) noexcept;
+  AddRow add_row[3];  ///< by DType of in and out
+  /// sums[j] = fma(in[j], scale, sums[j])
+  using AccumulateRow = void (*)(const void* in, float scale, std::int64_t channels, float* sums) noexcept;
+  AccumulateRow accumulate_row[3];  ///< by DType of in
+
   Rotate rotate(DType dtype, PairLayout layout) const noexcept {
     const auto column = static_cast<std::size_t>(dtype);
     return layout == PairLayout::kHalf ? rotate_half[column] : rotate_interleaved[column];

@@ -10,6 +10,8 @@ const KernelTable table = {
     .turn_scattered = {turn_scattered<float>, turn_scattered<BFloat16>, turn_scattered<Float16>},
     .end_streaming = end_streaming,
     .cache_rows = cache_rows,
+    .add_row = {add_row<float>, add_row<BFloat16>, add_row<Float16>},
+    .accumulate_row = {accumulate_row<float>, accumulate_row<BFloat16>, accumulate_row<Float16>},
 };
 
 }  // namespace ropewalk::cpu::ROPEWALK_TARGET_NAMESPACE
