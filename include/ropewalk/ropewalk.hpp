@@ -14,6 +14,7 @@
 #include <ropewalk/kv_cache.hpp>     // 7. keep k and v, move k later          rows[slots, heads, head_dim] in a format
 
 #include <ropewalk/absolute.hpp>     // instead of it: added to embeddings     x[batch, tokens, dim]
+#include <ropewalk/bias.hpp>         //    ... or to the scores                bias[heads, queries, keys]
 
 #include <ropewalk/config.hpp>       // beside it: what a checkpoint asks for (config.json, GGUF)
 #include <ropewalk/engines.hpp>      //    ... and what engines make of it
