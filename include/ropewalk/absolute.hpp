@@ -117,6 +117,7 @@ struct SinusoidGridOptions {
   /// left alone.
   std::optional<double> normalized_to{};
   double epsilon = 1e-6;  ///< DETR's
+  double shift = 0.0;     ///< added before the division, not to what divides; -1/2 in Deformable DETR
   bool operator==(const SinusoidGridOptions&) const = default;
 };
 
@@ -127,7 +128,7 @@ Result<std::vector<double>> sinusoid_grid(std::int64_t rows, std::int64_t column
 
 /// How a family embeds the patches of a picture; dim is its configuration's.
 struct SinusoidGridFamily {
-  std::string_view name;  ///< "detr", "sam2", "vit_mae", "mae", "timm", "timm_interleaved"
+  std::string_view name;  ///< "detr", "sam2", "deformable_detr", "mae", "vit_mae", "timm", "timm_interleaved"
   SinusoidalSpec spec;    ///< dim 0
   SinusoidGridOptions grid;
   std::string_view source;

@@ -23,14 +23,19 @@ constexpr SinusoidalSpec of_two_axes(SinusoidOrder order, bool sines_of_all_axes
 constexpr SinusoidGridOptions kFromOneToTwoPi{
     .column_first = false, .first = 1.0, .normalized_to = 2.0 * std::numbers::pi, .epsilon = 1e-6};
 
+constexpr SinusoidGridOptions kFromHalf{
+    .column_first = false, .first = 1.0, .normalized_to = 2.0 * std::numbers::pi, .epsilon = 1e-6, .shift = -0.5};
+
 // transformers 5 puts the row first where MAE's own code puts the column; checkpoints carry the table, so that only a
 // model that is made anew differs. timm's `reverse_coord` is no row of its own: on a square grid it changes nothing, on
 // any other it walks the patches column by column.
-constexpr std::array<SinusoidGridFamily, 6> kFamilies{{
+constexpr std::array<SinusoidGridFamily, 7> kFamilies{{
     {"detr", of_two_axes(SinusoidOrder::kInterleaved), kFromOneToTwoPi,
      "transformers modeling_detr.py: DetrSinePositionEmbedding(normalize=True)"},
     {"sam2", of_two_axes(SinusoidOrder::kInterleaved), kFromOneToTwoPi,
      "transformers modeling_sam2.py: Sam2SinePositionEmbedding(normalize=True)"},
+    {"deformable_detr", of_two_axes(SinusoidOrder::kInterleaved), kFromHalf,
+     "transformers modeling_deformable_detr.py: DeformableDetrSinePositionEmbedding(normalize=True)"},
     {"mae",
      of_two_axes(SinusoidOrder::kConcatenated),
      {.column_first = true, .first = 0.0, .normalized_to = {}},
@@ -60,6 +65,7 @@ Result<std::vector<double>> sinusoid_grid(std::int64_t rows, std::int64_t column
   if (columns < 1 || columns > kMost / rows)
     return invalid("columns", "want at least 1 and at most 2^31 patches in all, got " + std::to_string(columns));
   if (!std::isfinite(options.first)) return invalid("first", "want a number, got " + math::shown(options.first));
+  if (!std::isfinite(options.shift)) return invalid("shift", "want a number, got " + math::shown(options.shift));
   if (options.normalized_to && !std::isfinite(*options.normalized_to))
     return invalid("normalized_to", "want a number, got " + math::shown(*options.normalized_to));
   const auto last = [&](std::int64_t side) { return options.first + static_cast<double>(side - 1) + options.epsilon; };
@@ -68,7 +74,8 @@ Result<std::vector<double>> sinusoid_grid(std::int64_t rows, std::int64_t column
 
   const auto coordinate = [&](std::int64_t k, std::int64_t side) {
     const double plain = options.first + static_cast<double>(k);
-    return options.normalized_to ? plain / last(side) * *options.normalized_to : plain;
+    const double shifted = plain + options.shift;
+    return options.normalized_to ? shifted / last(side) * *options.normalized_to : shifted;
   };
   const auto patches = static_cast<std::size_t>(rows * columns);
   std::vector<double> out(2 * patches);
