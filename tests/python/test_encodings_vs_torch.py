@@ -286,17 +286,14 @@ def assert_gradients(theirs, ours):
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("num_buckets, max_distance", [(32, 128), (64, 256), (16, 100), (320, 800)])
 def test_t5_buckets(ask, causal, num_buckets, max_distance):
-    """transformers takes a logarithm in float32, which may put a distance that begins a bucket into the one before."""
+    """transformers takes a logarithm in float32, which at these settings never falls on the other side."""
     from transformers.models.t5.modeling_t5 import T5Attention
 
     starts = ask(what="t5_starts", num_buckets=num_buckets, max_distance=max_distance, causal=causal)["starts"]
     distances = torch.arange(3 * max_distance)
     theirs = T5Attention._relative_position_bucket(-distances, not causal, num_buckets, max_distance).tolist()
     ours = [max(b for b, start in enumerate(starts) if start <= n) for n in distances.tolist()]
-    differ = [n for n, (a, b) in enumerate(zip(ours, theirs)) if a != b]
-    assert all(n in starts and theirs[n] == ours[n] - 1 for n in differ), differ
-    if (num_buckets, max_distance) == (32, 128):
-        assert differ == []
+    assert ours == theirs
 
 
 @pytest.mark.parametrize("decoder", [True, False])
