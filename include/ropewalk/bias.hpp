@@ -91,7 +91,7 @@ struct FireBias {
 ///
 ///     bias[h, i, j] = (sum over k of cos(n theta^(-2 k / dim)) - subtrahend) / (8 (h + 1) / heads)
 ///
-/// k counts dim / 2 terms from first_term: from 0 as the authors' listing does, or from 1 as their formula is written.
+/// k counts dim / 2 terms from first_term: from 0 as sinusoids do, or from 1 as the sum is printed.
 struct SandwichBias {
   int heads = 0;
   int dim = 128;  ///< even, 2 to 65536; the paper's d-bar, no head_dim

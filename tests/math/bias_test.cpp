@@ -475,7 +475,7 @@ TEST(BiasGradient, IsTheDerivativeOfTheFormula) {
           for (std::int64_t j = 0; j < keys; ++j) sum += oracle::Quad(d[place++]) * plainly(spec, head, i, j);
       return sum;
     };
-    for (std::size_t p = 0; p < numbers.size(); p += 1 + numbers.size() / 60) {
+    for (std::size_t p = 0; p < numbers.size(); p += p < 4 ? 1 : 1 + numbers.size() / 60) {
       const float here = *numbers[p], step = std::ldexp(1.0f, -14);
       *numbers[p] = here + step;
       const float up = *numbers[p];
