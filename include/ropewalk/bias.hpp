@@ -200,11 +200,12 @@ class ScoreBias {
   std::optional<Error> toeplitz(std::int64_t first_distance, std::span<float> out) const;
 
   /// What is wrong with a block, or nothing: counts below 0 or above 2^40, an address that is null, runs that leave
-  /// int64, and for windows every position, which must be a token's number.
+  /// int64, an axis that is written with a stride of 0, and for windows every position, which must be a token's number.
   [[nodiscard]] std::optional<Error> check(const BiasAxis& queries, const BiasAxis& keys, const BiasView& out) const;
 
   /// out[h, i, j] = the bias of head h at queries.at(i) and keys.at(j). For runs of positions and where the distance
-  /// says all, each distance is computed once. Requires check() to have nothing to say. Never fails; allocates nothing.
+  /// says all, each distance is computed once. Works on the caller's thread alone. Requires check() to have nothing to
+  /// say. Never fails; allocates nothing.
   void fill(const BiasAxis& queries, const BiasAxis& keys, const BiasView& out) const noexcept;
 
   /// One entry, the same bits as fill's. head in [0, heads); positions of windows in range.

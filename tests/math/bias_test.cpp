@@ -604,6 +604,8 @@ TEST(BiasRefuses, BlocksThatDoNotFit) {
   EXPECT_EQ(line(window(), three, BiasAxis::range(10, 3), memory.data()),
             "keys[2]: want a token of the window, 0 to 11, got 12");
   EXPECT_EQ(line(window(true), three, BiasAxis::range(10, 3), memory.data()), "nothing");
+  EXPECT_EQ(made(alibi(2)).check(three, three, {memory.data(), 9, 0, 1})->line(),
+            "out.query_stride: want a stride other than 0 on an axis of 3 that is written, got 0");
   const std::vector<std::int64_t> positions{0, -1, 2};
   EXPECT_EQ(line(log_cpb(), BiasAxis::of(positions), three, memory.data()),
             "queries[1]: want a token of the window, 0 to 11, got -1");

@@ -2,7 +2,7 @@
 #include <ropewalk/bias.hpp>
 
 #include <array>
-#include <initializer_list>
+#include <tuple>
 #include <type_traits>
 
 #include "math/bias/kinds.hpp"
@@ -357,7 +357,17 @@ std::optional<Error> ScoreBias::toeplitz(std::int64_t first_distance, std::span<
 }
 
 std::optional<Error> ScoreBias::check(const BiasAxis& queries, const BiasAxis& keys, const BiasView& out) const {
-  return check_block(prepared_->kind, queries, keys, out.data, "out.data");
+  if (auto error = check_block(prepared_->kind, queries, keys, out.data, "out.data")) return error;
+  if (queries.count == 0 || keys.count == 0) return std::nullopt;
+  const std::tuple<const char*, std::int64_t, std::int64_t> axes[] = {
+      {"out.head_stride", heads(), out.head_stride},
+      {"out.query_stride", queries.count, out.query_stride},
+      {"out.key_stride", keys.count, out.key_stride}};
+  for (const auto& [path, count, stride] : axes)
+    if (count > 1 && stride == 0)
+      return Error{Code::kInvalid, path,
+                   "want a stride other than 0 on an axis of " + std::to_string(count) + " that is written, got 0"};
+  return std::nullopt;
 }
 
 void ScoreBias::fill(const BiasAxis& queries, const BiasAxis& keys, const BiasView& out) const noexcept {
