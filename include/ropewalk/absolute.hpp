@@ -6,7 +6,6 @@
 #include <ropewalk/tensor.hpp>
 
 #include <cstdint>
-#include <numbers>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -34,12 +33,11 @@ enum class SinusoidOrder : std::uint8_t {
 
 /// How fast pair k of an axis with n channels turns, half = floor(n / 2), in radians a position:
 ///
-///     kPaper          theta^(-k / half)                the paper, Marian, DETR, MAE; diffusers' downscale_freq_shift 0
-///     kTensor2Tensor  theta^(-k / max(half - 1, 1))    tensor2tensor, fairseq, M2M-100, Whisper; downscale_freq_shift
-///     1
+///     kPaper          theta^(-k / half)                the paper, Marian, DETR, MAE
+///     kTensor2Tensor  theta^(-k / max(half - 1, 1))    tensor2tensor, fairseq, M2M-100, Whisper
 ///
-/// The slowest pair of the second turns by exactly 1 / theta. At 512 channels the two are a radian apart after 700
-/// positions.
+/// diffusers calls them `downscale_freq_shift` 0 and 1. The slowest pair of the second turns by exactly 1 / theta. At
+/// 512 channels the two are a radian apart after 700 positions.
 enum class SinusoidExponent : std::uint8_t { kUnset = 0, kPaper = 1, kTensor2Tensor = 2 };
 
 /// Sinusoidal embeddings as plain data: sines and cosines of positions, added to token or patch embeddings.

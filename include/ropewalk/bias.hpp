@@ -30,9 +30,10 @@ struct T5Bias {
 };
 
 /// Distances at which T5's buckets of one side begin: bucket b holds [starts[b], starts[b + 1]), the last one all from
-/// starts[b] on. A side has num_buckets (causal) or num_buckets / 2. Exact: the smallest whole distance whose
-/// real-number logarithm reaches the bucket, where a floating logarithm may fall on either side. Errors: kInvalid for
-/// num_buckets and max_distance beyond what T5Bias says.
+/// starts[b] on. A side has num_buckets (causal) or num_buckets / 2. Exact: the smallest whole distance whose logarithm
+/// reaches the bucket, where a floating one may fall on either side.
+///
+/// Errors: kInvalid for num_buckets and max_distance beyond what T5Bias says.
 Result<std::vector<std::int64_t>> t5_bucket_starts(int num_buckets, std::int64_t max_distance, bool causal);
 
 /// ALiBi (arXiv 2108.12409): -slope_h * n. BLOOM, Falcon-RW, MPT, Baichuan-13B, Jina v2, MosaicBERT, DNABERT-2. (BLOOM
@@ -79,7 +80,7 @@ struct FireBias {
   float threshold_multiplier = 1.0f;  ///< learned, 1 at first: `L_multiplier`
   double threshold = 512.0;           ///< `init_L`, > 0; DAPE's training code halves it
   std::int64_t first_position = 0;    ///< where rows begin: DAPE's code divides by the largest distance in a row
-  double epsilon = 1e-6;              ///< >= 0
+  double epsilon = 1e-6;              ///< (0, 1]
   std::vector<float> w1{}, b1{};      ///< [width] each: Linear(1, width)
   std::vector<float> w2{};            ///< [heads, width]: Linear(width, heads)
   std::vector<float> b2{};            ///< [heads]
@@ -117,8 +118,8 @@ struct WindowBias {
 
 /// Swin v2 (arXiv 2111.09883): a small network of the displacement's logarithm, so that a window may grow.
 ///
-///     bias[h, i, j] = 16 sigmoid(w2 relu(w1 (y, x) + b1)),   y = g(8 (row_i - row_j) / (pretrained_rows - 1)), x
-///     likewise g(u) = sign(u) log2(|u| + 1) / 3
+///     bias[h, i, j] = 16 sigmoid(w2 relu(w1 (y, x) + b1))
+///     y = g(8 (row_i - row_j) / (pretrained_rows - 1)),   x likewise,   g(u) = sign(u) log2(|u| + 1) / 3
 struct LogCpbBias {
   int heads = 0;
   int rows = 0, columns = 0;  ///< of the window, 1 to 1024 each
