@@ -161,7 +161,8 @@ def table(path: str) -> None:
     for row in run["rows"]:
         cases.setdefault((row["dtype"], row["tokens"]), {})[row["name"]] = row
     for (dtype, tokens), by in cases.items():
-        micro = [f"{1e6 * statistics.median(by[name]['seconds']):.3g}" if name in by else "" for name in ("rotate", "into")]
+        medians = [1e6 * statistics.median(by[name]["seconds"]) if name in by else None for name in ("rotate", "into")]
+        micro = ["" if one is None else f"{one:.3g}" if one < 1000 else f"{one:,.0f}".replace(",", " ") for one in medians]
         cells = []
         for name in others:
             ours = by.get("into" if name == "onnxruntime" else "rotate")
