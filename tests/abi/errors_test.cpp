@@ -300,8 +300,7 @@ TEST(Errors, WhatIsWrongIsSaidWhereItIs) {
     WITH("pair: want a number from 0 to 7, got -1", return rw_spec_channels(w.spec.get(), -1, w.order, e, n);),
     WITH("running_length: want", return rw_spec_fingerprint(w.spec.get(), -1, w.fingerprint, e, n);),
     WITH("tokens: want a number >= 0, got -1", return rw_positions_from_range(0, -1, w.room, 4, e, n);),
-    WITH("seqlen_offsets[0]: want a last position below 2^63",
-         return rw_positions_from_range(INT64_MAX - 2, 4, w.room, 4, e, n);),
+    WITH("first: want a last position below 2^63", return rw_positions_from_range(INT64_MAX - 2, 4, w.room, 4, e, n);),
     // A count that the caller has no room for is refused before its memory is asked for.
     WITH("positions_count: want 1125899906842624, got 4", return rw_positions_from_range(0, kHuge, w.room, 4, e, n);),
     WITH("positions_count: want 2251799813685248, got 4",
