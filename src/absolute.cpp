@@ -16,21 +16,12 @@ namespace ropewalk {
 namespace {
 
 std::optional<Error> check_embeddings(const Path& path, const EmbeddingsView& x, std::int64_t dim) {
-  if (static_cast<unsigned>(x.dtype) > static_cast<unsigned>(DType::kFloat16))
-    return invalid(path + ".dtype",
-                   "want float32, bfloat16 or float16, got number " + std::to_string(static_cast<int>(x.dtype)));
+  if (auto error = check_dtype(path, x.dtype)) return error;
   if (auto error = want(path + ".dim", dim, x.dim)) return error;
   if (auto error = want_at_least(path + ".batch", 0, x.batch)) return error;
   if (auto error = want_at_least(path + ".tokens", 0, x.tokens)) return error;
   if (x.batch == 0 || x.tokens == 0) return std::nullopt;
-  if (x.batch > kMostTokens / x.tokens)
-    return invalid(path + ".tokens", "want at most 2^40 in all rows, got " + std::to_string(x.tokens) + " in each of " +
-                                         std::to_string(x.batch));
-  if (x.data == nullptr) return invalid(path + ".data", "want an address, got null");
-  if (reinterpret_cast<std::uintptr_t>(x.data) % size_of(x.dtype) != 0)
-    return invalid(path + ".data", "want an address that " + std::to_string(size_of(x.dtype)) + " divides, as a " +
-                                       std::string(name_of(x.dtype)) + " needs");
-  return std::nullopt;
+  return check_storage(path, x);
 }
 
 bool is_empty(const EmbeddingsView& x) noexcept { return x.batch == 0 || x.tokens == 0; }

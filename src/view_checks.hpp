@@ -65,15 +65,15 @@ inline constexpr std::int64_t kMostTokens = std::int64_t{1} << 40;
 
 inline bool has_elements(const HeadsView& x) { return x.batch > 0 && x.tokens > 0 && x.heads > 0; }
 
-inline std::optional<Error> check_view(const Path& path, const HeadsView& x, int head_dim) {
-  if (static_cast<unsigned>(x.dtype) > static_cast<unsigned>(DType::kFloat16))
-    return invalid(path + ".dtype",
-                   "want float32, bfloat16 or float16, got number " + std::to_string(static_cast<int>(x.dtype)));
-  if (auto error = want(path + ".head_dim", head_dim, x.head_dim)) return error;
-  if (auto error = want_at_least(path + ".batch", 0, x.batch)) return error;
-  if (auto error = want_at_least(path + ".tokens", 0, x.tokens)) return error;
-  if (auto error = want_at_least(path + ".heads", 0, x.heads)) return error;
-  if (!has_elements(x)) return std::nullopt;
+inline std::optional<Error> check_dtype(const Path& path, DType dtype) {
+  if (static_cast<unsigned>(dtype) <= static_cast<unsigned>(DType::kFloat16)) return std::nullopt;
+  return invalid(path + ".dtype",
+                 "want float32, bfloat16 or float16, got number " + std::to_string(static_cast<int>(dtype)));
+}
+
+/// Of a view of heads or of embeddings that has elements: how many rows and where they lie.
+template <class View>
+std::optional<Error> check_storage(const Path& path, const View& x) {
   if (x.batch > kMostTokens / x.tokens)
     return invalid(path + ".tokens", "want at most 2^40 in all rows, got " + std::to_string(x.tokens) + " in each of " +
                                          std::to_string(x.batch));
@@ -82,6 +82,16 @@ inline std::optional<Error> check_view(const Path& path, const HeadsView& x, int
     return invalid(path + ".data", "want an address that " + std::to_string(size_of(x.dtype)) + " divides, as a " +
                                        std::string(name_of(x.dtype)) + " needs");
   return std::nullopt;
+}
+
+inline std::optional<Error> check_view(const Path& path, const HeadsView& x, int head_dim) {
+  if (auto error = check_dtype(path, x.dtype)) return error;
+  if (auto error = want(path + ".head_dim", head_dim, x.head_dim)) return error;
+  if (auto error = want_at_least(path + ".batch", 0, x.batch)) return error;
+  if (auto error = want_at_least(path + ".tokens", 0, x.tokens)) return error;
+  if (auto error = want_at_least(path + ".heads", 0, x.heads)) return error;
+  if (!has_elements(x)) return std::nullopt;
+  return check_storage(path, x);
 }
 
 /// Elements of a written view must be apart from each other; only the plain mistake, a repeated axis, is found.
