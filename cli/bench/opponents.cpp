@@ -119,7 +119,10 @@ void Opponent::lose(std::string why) {
 Json Opponent::answer() {
   const auto begin = Clock::now();
   for (;;) {
-    if (const std::size_t end = incoming_.find('\n'); end != std::string::npos) {
+    const std::size_t end = incoming_.find('\n');
+    // One reading may bring a long line whole, so that what is pending and what is complete have the same bound.
+    if (std::min(end, incoming_.size()) > kLongestLine) lose("want lines of at most 1 MiB from it, got a longer one");
+    if (end != std::string::npos) {
       const std::string line = incoming_.substr(0, end);
       incoming_.erase(0, end + 1);
       // No answer is nested; a document's copies go as deep as it does.
@@ -129,7 +132,6 @@ Json Opponent::answer() {
       return json;
     }
     if (interrupted) throw Refused{Error{Code::kUnavailable, "interrupted", "nothing is kept"}, kFailed};
-    if (incoming_.size() > kLongestLine) lose("want lines of at most 1 MiB from it, got a longer one");
     const double left = setup_.timeout() - std::chrono::duration<double>(Clock::now() - begin).count();
     if (left <= 0)
       lose(fmt::format("want an answer within {} (--timeout), got none{}", shown_seconds(setup_.timeout()),

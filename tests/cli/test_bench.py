@@ -206,6 +206,7 @@ def test_the_case_is_told_whole(script):
     ({"sample": "sys.exit(3)"}, "exit code 3"),
     ({"sample": "time.sleep(60)"}, "--timeout"),
     ({"sample": "print('x' * (3 << 20))"}, "1 MiB"),
+    ({"sample": "import fcntl; fcntl.fcntl(1, 1031, 1 << 20); print('x' * ((1 << 20) + 1))"}, "1 MiB"),  # F_SETPIPE_SZ: it comes whole
     ({"sample": '''print('{"seconds": ' + '[' * 400000 + ']' * 400000 + '}')'''}, "seconds"),
     ({"prepare": '''print('{"max_abs_error": 1e999}')'''}, "JSON"),
 ])
