@@ -82,8 +82,79 @@ struct CacheRows {
   bool weight_plus_one = false;    ///< the factor is 1 + weight
 };
 
+/// Queries of an attention stand side by side, so many columns to a panel: a row of a panel is one channel, or one key.
+constexpr std::int64_t kPanelColumns = 64;
+
+/// c[i, j] = c[i, j] * scale[j] + sum over k of a[i, k] * b[k, j], or without c where scale is null. T is a float, or
+/// two bf16 in 32 bits: the product of two such is the sum of both products. Counts and strides are in T.
+template <class T>
+struct Product {
+  const T* a = nullptr;    ///< [rows, depth]
+  std::int64_t a_row = 0;  ///< from a row to the next, and from k to k + 1: one of the two is 1
+  std::int64_t a_step = 0;
+  const T* b = nullptr;  ///< [depth, columns], kPanelColumns from a row to the next
+  float* c = nullptr;    ///< [rows, columns], kPanelColumns from a row to the next
+  std::int64_t rows = 0, depth = 0;
+  std::int64_t columns = 0;      ///< a multiple of 16, at most kPanelColumns
+  const float* scale = nullptr;  ///< [columns]
+};
+
+/// A step of a running softmax down the columns of scores[keys, columns]; each column by itself. With top' = max(top,
+/// all scores): p = 2^((score - top') factor), total = total * correction + sum of p, correction = 2^((top - top')
+/// factor), top = top'. Each power is within 2e-7 + |exponent| 2^-24 of itself down to 2^-126, below which it is 0.
+struct SoftmaxPanel {
+  float* scores = nullptr;  ///< kPanelColumns from a row to the next
+  std::int64_t keys = 0, columns = 0;
+  const float* factor = nullptr;  ///< [columns], > 0
+  float* top = nullptr;           ///< [columns], finite or +infinity
+  float* total = nullptr;         ///< [columns]
+  float* correction = nullptr;    ///< [columns], written
+};
+
+/// A few queries, a row each, against many keys that are read where they lie.
+struct FewRows {
+  const float* a = nullptr;  ///< [rows, head_dim]: queries, or [rows, keys]: weights
+  std::int64_t a_stride = 0;
+  std::int64_t rows = 0;
+  const void* keys_at = nullptr;  ///< [keys, channels]: keys, or values
+  std::int64_t key_stride = 0;    ///< elements
+  std::int64_t keys = 0, channels = 0;
+  float* out = nullptr;  ///< [rows, keys], written, or [rows, channels], added to
+  std::int64_t out_stride = 0;
+};
+
+/// What attention is made of. Not bound to the same bits on every target.
+struct AttentionKernels {
+  void (*multiply)(const Product<float>& product) noexcept;
+  void (*softmax)(const SoftmaxPanel& panel) noexcept;  ///< p is written over the scores
+  /// scores[j, c] += bias[j, c] * factor[c]; both kPanelColumns from a row to the next.
+  void (*add_scaled)(float* scores, const float* bias, const float* factor, std::int64_t keys,
+                     std::int64_t columns) noexcept;
+  /// to[c, r] = from[r, c], words of 32 bits.
+  void (*transpose)(const float* from, std::int64_t from_stride, std::int64_t rows, std::int64_t columns, float* to,
+                    std::int64_t to_stride) noexcept;
+  void (*widen[3])(const void* from, std::int64_t from_stride, std::int64_t rows, std::int64_t channels, float* to,
+                   std::int64_t to_stride) noexcept;                               ///< by DType
+  void (*narrow[3])(const float* from, std::int64_t channels, void* to) noexcept;  ///< by DType, to nearest even
+
+  void (*scores_of_few[3])(const FewRows& rows) noexcept;  ///< by DType of the keys
+  void (*add_few[3])(const FewRows& rows) noexcept;        ///< by DType of the values
+  /// A step of a running softmax along a row; returns the correction.
+  float (*softmax_row)(float* scores, std::int64_t keys, float factor, float* top, float* total) noexcept;
+
+  // In pairs of bf16; null where the processor has no such product.
+  void (*multiply_pairs)(const Product<std::uint32_t>& product) noexcept;
+  /// p rounded to bf16, those of two keys in one row of pairs; after an odd number of keys a half is 0. The total is of
+  /// the powers before that rounding.
+  void (*softmax_pairs)(const SoftmaxPanel& panel, std::uint32_t* p) noexcept;
+  /// Rows of bf16, two in one row of pairs; after an odd number a half is 0.
+  void (*pair_rows)(const void* from, std::int64_t from_stride, std::int64_t rows, std::int64_t channels,
+                    std::uint32_t* to, std::int64_t to_stride) noexcept;
+};
+
 /// Everything that exists once for each processor target. No entry checks its arguments, allocates or throws, and none
-/// touches an element beyond those that its arguments name. Every target computes the same bits (NaN payloads aside).
+/// touches an element beyond those that its arguments name. Every target computes the same bits (NaN payloads aside),
+/// attention apart.
 struct KernelTable {
   /// cos[j] = gain * cos(2 pi t / 2^64) and the sine likewise, where t = position * turns_per_token[j]; all [pairs].
   void (*cos_sin_at)(std::int64_t position, const Turns* turns_per_token, std::int64_t pairs, const Gain& gain,
@@ -113,6 +184,8 @@ struct KernelTable {
   /// sums[j] = fma(in[j], scale, sums[j])
   using AccumulateRow = void (*)(const void* in, float scale, std::int64_t channels, float* sums) noexcept;
   AccumulateRow accumulate_row[3];  ///< by DType of in
+
+  AttentionKernels attention;
 
   Rotate rotate(DType dtype, PairLayout layout) const noexcept {
     const auto column = static_cast<std::size_t>(dtype);

@@ -9,6 +9,8 @@
 #include "cpu/vec/avx512_bf16.hpp"
 
 #include "cpu/kernels/add_row-inl.hpp"  // with the loop of cos_sin-inl.hpp
+#include "cpu/kernels/attention-inl.hpp"
+#include "cpu/kernels/attention_pairs-inl.hpp"
 #include "cpu/kernels/cache_rows-inl.hpp"
 #include "cpu/kernels/cos_sin-inl.hpp"
 #include "cpu/kernels/rotate-inl.hpp"

@@ -12,6 +12,18 @@ const KernelTable table = {
     .cache_rows = cache_rows,
     .add_row = {add_row<float>, add_row<BFloat16>, add_row<Float16>},
     .accumulate_row = {accumulate_row<float>, accumulate_row<BFloat16>, accumulate_row<Float16>},
+    .attention = {.multiply = multiply,
+                  .softmax = softmax,
+                  .add_scaled = add_scaled,
+                  .transpose = transpose,
+                  .widen = {widen_rows<float>, widen_rows<BFloat16>, widen_rows<Float16>},
+                  .narrow = {narrow_row<float>, narrow_row<BFloat16>, narrow_row<Float16>},
+                  .scores_of_few = {scores_of_few<float>, scores_of_few<BFloat16>, scores_of_few<Float16>},
+                  .add_few = {add_few<float>, add_few<BFloat16>, add_few<Float16>},
+                  .softmax_row = softmax_row,
+                  .multiply_pairs = kMultiplyPairs,
+                  .softmax_pairs = kSoftmaxPairs,
+                  .pair_rows = kPairRows},
 };
 
 }  // namespace ropewalk::cpu::ROPEWALK_TARGET_NAMESPACE

@@ -6,6 +6,8 @@
 #include "cpu/vec/scalar.hpp"
 
 #include "cpu/kernels/add_row-inl.hpp"  // with the loop of cos_sin-inl.hpp
+#include "cpu/kernels/attention-inl.hpp"
+#include "cpu/kernels/attention_no_pairs-inl.hpp"
 #include "cpu/kernels/cache_rows-inl.hpp"
 #include "cpu/kernels/cos_sin-inl.hpp"
 #include "cpu/kernels/rotate-inl.hpp"

@@ -283,3 +283,42 @@ inline void store_both(Vec a, Vec b, BFloat16* at) noexcept {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(at),
                       _mm256_permute4x64_epi64(_mm256_packus_epi32(y, z), _MM_SHUFFLE(3, 1, 2, 0)));
 }
+
+// ---- attention
+
+constexpr int kTileRows = 6;
+constexpr int kTileVectors = 2;
+
+inline Vec accumulated(Vec a, Vec b, Vec c) noexcept { return mul_add(a, b, c); }
+inline Vec larger(Vec a, Vec b) noexcept { return {_mm256_max_ps(a.v, b.v)}; }
+inline Vec nearest_whole(Vec x) noexcept {
+  return {_mm256_round_ps(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
+inline Vec times_two_to(Vec p, Vec n) noexcept {
+  const __m256i exponent = _mm256_slli_epi32(_mm256_cvtps_epi32(n.v), 23);
+  const __m256 power = _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p.v), exponent));
+  return {_mm256_andnot_ps(_mm256_cmp_ps(n.v, _mm256_set1_ps(-126.0f), _CMP_LT_OQ), power)};
+}
+inline float largest_of_lanes(Vec x) noexcept {
+  __m128 y = _mm_max_ps(_mm256_castps256_ps128(x.v), _mm256_extractf128_ps(x.v, 1));
+  y = _mm_max_ps(y, _mm_movehl_ps(y, y));
+  return _mm_cvtss_f32(_mm_max_ss(y, _mm_movehdup_ps(y)));
+}
+inline void transpose_tile(const float* from, std::int64_t from_stride, float* to, std::int64_t to_stride) noexcept {
+  __m256 x[8], y[8];
+  for (int i = 0; i < 8; ++i) x[i] = _mm256_loadu_ps(from + i * from_stride);
+  for (int i = 0; i < 8; i += 2) {
+    y[i] = _mm256_unpacklo_ps(x[i], x[i + 1]);
+    y[i + 1] = _mm256_unpackhi_ps(x[i], x[i + 1]);
+  }
+  for (int i = 0; i < 8; i += 4) {
+    x[i] = _mm256_shuffle_ps(y[i], y[i + 2], _MM_SHUFFLE(1, 0, 1, 0));
+    x[i + 1] = _mm256_shuffle_ps(y[i], y[i + 2], _MM_SHUFFLE(3, 2, 3, 2));
+    x[i + 2] = _mm256_shuffle_ps(y[i + 1], y[i + 3], _MM_SHUFFLE(1, 0, 1, 0));
+    x[i + 3] = _mm256_shuffle_ps(y[i + 1], y[i + 3], _MM_SHUFFLE(3, 2, 3, 2));
+  }
+  for (int i = 0; i < 4; ++i) {
+    _mm256_storeu_ps(to + i * to_stride, _mm256_permute2f128_ps(x[i], x[i + 4], 0x20));
+    _mm256_storeu_ps(to + (i + 4) * to_stride, _mm256_permute2f128_ps(x[i], x[i + 4], 0x31));
+  }
+}

@@ -244,3 +244,49 @@ inline __m512i upper_halves(__m512i a, __m512i b) noexcept {
                                        23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
   return _mm512_permutex2var_epi16(a, odd, b);
 }
+
+// ---- attention
+
+constexpr int kTileRows = 6;
+constexpr int kTileVectors = 4;
+
+inline Vec accumulated(Vec a, Vec b, Vec c) noexcept { return mul_add(a, b, c); }
+inline Vec larger(Vec a, Vec b) noexcept { return {_mm512_max_ps(a.v, b.v)}; }
+inline Vec nearest_whole(Vec x) noexcept {
+  return {_mm512_roundscale_ps(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
+// One instruction, and what is below 2^-126 ends in 0 by way of the subnormal numbers.
+inline Vec times_two_to(Vec p, Vec n) noexcept { return {_mm512_scalef_ps(p.v, n.v)}; }
+inline float largest_of_lanes(Vec x) noexcept { return _mm512_reduce_max_ps(x.v); }
+inline void transpose_tile(const float* from, std::int64_t from_stride, float* to, std::int64_t to_stride) noexcept {
+  __m512 x[16], y[16];
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) x[i] = _mm512_loadu_ps(from + i * from_stride);
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; i += 2) {
+    y[i] = _mm512_unpacklo_ps(x[i], x[i + 1]);
+    y[i + 1] = _mm512_unpackhi_ps(x[i], x[i + 1]);
+  }
+  // x[4 i + j]: in its 128-bit lane l, column 4 l + j of rows 4 i to 4 i + 3.
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; i += 4) {
+    x[i] = _mm512_shuffle_ps(y[i], y[i + 2], _MM_SHUFFLE(1, 0, 1, 0));
+    x[i + 1] = _mm512_shuffle_ps(y[i], y[i + 2], _MM_SHUFFLE(3, 2, 3, 2));
+    x[i + 2] = _mm512_shuffle_ps(y[i + 1], y[i + 3], _MM_SHUFFLE(1, 0, 1, 0));
+    x[i + 3] = _mm512_shuffle_ps(y[i + 1], y[i + 3], _MM_SHUFFLE(3, 2, 3, 2));
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; i += 8)
+#pragma GCC unroll 16
+    for (int j = 0; j < 4; ++j) {
+      y[i + j] = _mm512_shuffle_f32x4(x[i + j], x[i + 4 + j], 0x88);
+      y[i + 4 + j] = _mm512_shuffle_f32x4(x[i + j], x[i + 4 + j], 0xdd);
+    }
+#pragma GCC unroll 16
+  for (int j = 0; j < 4; ++j) {
+    _mm512_storeu_ps(to + j * to_stride, _mm512_shuffle_f32x4(y[j], y[8 + j], 0x88));
+    _mm512_storeu_ps(to + (4 + j) * to_stride, _mm512_shuffle_f32x4(y[4 + j], y[12 + j], 0x88));
+    _mm512_storeu_ps(to + (8 + j) * to_stride, _mm512_shuffle_f32x4(y[j], y[8 + j], 0xdd));
+    _mm512_storeu_ps(to + (12 + j) * to_stride, _mm512_shuffle_f32x4(y[4 + j], y[12 + j], 0xdd));
+  }
+}

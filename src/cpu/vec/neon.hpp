@@ -243,3 +243,26 @@ inline void store_both(Vec a, Vec b, BFloat16* at) noexcept {
   store(Whole{}, a, at);
   store(Whole{}, b, at + kLanes);
 }
+
+// ---- attention
+
+constexpr int kTileRows = 6;
+constexpr int kTileVectors = 4;
+
+inline Vec accumulated(Vec a, Vec b, Vec c) noexcept { return mul_add(a, b, c); }
+inline Vec larger(Vec a, Vec b) noexcept { return {vbslq_f32(vcgtq_f32(a.v, b.v), a.v, b.v)}; }
+inline Vec nearest_whole(Vec x) noexcept { return {vrndnq_f32(x.v)}; }
+inline Vec times_two_to(Vec p, Vec n) noexcept {
+  const uint32x4_t exponent = vshlq_n_u32(vreinterpretq_u32_s32(vcvtq_s32_f32(n.v)), 23);
+  const uint32x4_t power = vaddq_u32(vreinterpretq_u32_f32(p.v), exponent);
+  return {vreinterpretq_f32_u32(vbicq_u32(power, vcltq_f32(n.v, vdupq_n_f32(-126.0f))))};
+}
+inline float largest_of_lanes(Vec x) noexcept { return vmaxvq_f32(x.v); }
+inline void transpose_tile(const float* from, std::int64_t from_stride, float* to, std::int64_t to_stride) noexcept {
+  const float32x4x2_t low = vtrnq_f32(vld1q_f32(from), vld1q_f32(from + from_stride));
+  const float32x4x2_t high = vtrnq_f32(vld1q_f32(from + 2 * from_stride), vld1q_f32(from + 3 * from_stride));
+  vst1q_f32(to, vcombine_f32(vget_low_f32(low.val[0]), vget_low_f32(high.val[0])));
+  vst1q_f32(to + to_stride, vcombine_f32(vget_low_f32(low.val[1]), vget_low_f32(high.val[1])));
+  vst1q_f32(to + 2 * to_stride, vcombine_f32(vget_high_f32(low.val[0]), vget_high_f32(high.val[0])));
+  vst1q_f32(to + 3 * to_stride, vcombine_f32(vget_high_f32(low.val[1]), vget_high_f32(high.val[1])));
+}

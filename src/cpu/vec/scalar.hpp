@@ -336,3 +336,40 @@ inline void store_both(Vec a, Vec b, BFloat16* at) noexcept {
   store(Whole{}, a, at);
   store(Whole{}, b, at + kLanes);
 }
+
+// ---- attention, whose last bit may differ between targets
+
+constexpr int kTileRows = 4;     // the sums that a product keeps in registers:
+constexpr int kTileVectors = 2;  // kTileRows x kTileVectors
+
+/// a * b + c, rounded once or twice, whichever is faster.
+inline Vec accumulated(Vec a, Vec b, Vec c) noexcept {
+  return each_lane([&](std::int64_t i) { return a.lane[i] * b.lane[i] + c.lane[i]; });
+}
+/// The larger one; b if that is a NaN.
+inline Vec larger(Vec a, Vec b) noexcept {
+  return each_lane([&](std::int64_t i) { return a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]; });
+}
+/// For |x| <= 2^22.
+inline Vec nearest_whole(Vec x) noexcept {
+  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it leaves no place for a fraction
+  return each_lane([&](std::int64_t i) { return (x.lane[i] + kRound) - kRound; });
+}
+/// p 2^n for p in [1/2, 2] and whole n in [-200, 127]; 0 where n is below -126.
+inline Vec times_two_to(Vec p, Vec n) noexcept {
+  return each_lane([&](std::int64_t i) {
+    if (n.lane[i] < -126.0f) return 0.0f;
+    const float power = n.lane[i] >= -126.0f ? n.lane[i] : 0.0f;  // a NaN is in p already
+    return float_of(bits_of(p.lane[i]) + (static_cast<std::uint32_t>(static_cast<std::int32_t>(power)) << 23));
+  });
+}
+inline float largest_of_lanes(Vec x) noexcept {
+  float y = x.lane[0];
+  for (std::int64_t i = 1; i < kLanes; ++i) y = y > x.lane[i] ? y : x.lane[i];
+  return y;
+}
+/// kLanes by kLanes elements.
+inline void transpose_tile(const float* from, std::int64_t from_stride, float* to, std::int64_t to_stride) noexcept {
+  for (std::int64_t r = 0; r < kLanes; ++r)
+    for (std::int64_t c = 0; c < kLanes; ++c) __builtin_memcpy(to + c * to_stride + r, from + r * from_stride + c, 4);
+}

@@ -1,0 +1,102 @@
+#pragma once
+
+#include <ropewalk/result.hpp>
+#include <ropewalk/rotary.hpp>
+#include <ropewalk/tensor.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+
+namespace ropewalk {
+
+/// Which keys a query sees. Query t of a sequence of Q queries and K keys stands at key p = t + K - Q: the last query
+/// at the last key, behind K - Q tokens that were there before it. It sees the keys j of its own sequence with
+///
+///     p - left <= j <= p + right
+struct AttentionMask {
+  static constexpr std::int64_t kUnlimited = -1;
+  std::int64_t left = kUnlimited;   ///< keys before its own; kUnlimited: all
+  std::int64_t right = kUnlimited;  ///< keys behind its own; kUnlimited: all
+
+  static constexpr AttentionMask everything() noexcept { return {}; }
+  static constexpr AttentionMask causal() noexcept { return {kUnlimited, 0}; }
+  /// Causal, the last `keys` keys, its own among them: what checkpoints call sliding_window.
+  static constexpr AttentionMask sliding(std::int64_t keys) noexcept { return {keys - 1, 0}; }
+};
+
+/// What is added to the scores, asked for in blocks while they are formed; of an encoding of relative positions, say.
+struct ScoreFill {
+  void* state = nullptr;  ///< handed back to `fill`
+  /// Writes out[i * stride + j] = what is added to the score of query first_query + i and key first_key + j of this
+  /// head; i < queries, j < keys. Keys are counted from the first key of the sequence, and a query is counted as the
+  /// key that it stands at (AttentionMask), so that query - key is the distance; it is negative for a query before all
+  /// keys. An entry may be -infinity (not seen). Entries that the mask hides are asked for too, and not used. Must not
+  /// throw; is called by all threads at once.
+  void (*fill)(void* state, std::int64_t row, std::int64_t head, std::int64_t first_query, std::int64_t queries,
+               std::int64_t first_key, std::int64_t keys, float* out, std::int64_t stride) = nullptr;
+};
+
+/// One attention:
+///
+///     score[t, j] = softmax_scale * temperature[t] * (q[t, h] . k[j, g]) + bias[h, t, j],   g = h / (heads / kv_heads)
+///     out[t, h] = sum over the keys j that t sees of softmax(score[t])[j] v[j, g]
+///
+/// A query that sees nothing gets zeros.
+struct Attention {
+  HeadsView q{};    ///< [batch, tokens, heads, head_dim], read
+  HeadsView k{};    ///< [batch, keys, kv_heads, head_dim], read; heads is a multiple of kv_heads
+  HeadsView v{};    ///< [batch, keys, kv_heads, value_dim], read; of the dtype of k
+  HeadsView out{};  ///< [batch, tokens, heads, value_dim], written whole, apart from what is read; any dtype
+  /// > 0; 1 / sqrt(head_dim) in most models, times Frequencies::softmax_scale_multiplier where the encoding has one.
+  double softmax_scale = 0.0;
+  AttentionMask mask{};
+  /// Packed sequences, batch 1: sequence s has the queries [query_starts[s], query_starts[s + 1]) and the keys
+  /// [key_starts[s], key_starts[s + 1]) and sees nothing else. Both of the same size, from 0 to all tokens, never
+  /// falling ("cu_seqlens"); both empty: every row of the batch is one sequence.
+  std::span<const std::int64_t> query_starts{};
+  std::span<const std::int64_t> key_starts{};
+  const float* temperature = nullptr;         ///< [batch, tokens], > 0; null: 1
+  std::int64_t temperature_batch_stride = 0;  ///< elements from a row to the next; 0: one for all rows
+  ScoreFill bias{};                           ///< no `fill`: nothing is added
+  /// [batch, heads, tokens], contiguous, written: ln of the sum of exp(score) over what each query sees, -infinity if
+  /// that is nothing. Null: not wanted.
+  float* log_sum_exp = nullptr;
+};
+
+struct AttentionCall {
+  /// As in RotaryCall: the bits do not depend on it.
+  int threads = 1;
+  const ThreadPool* pool = nullptr;  ///< OpenMP's threads if null
+  /// attention_workspace() bytes or more, any alignment, unread before and of no meaning afterwards; one call at a
+  /// time.
+  std::span<std::byte> workspace{};
+};
+
+/// The widest head that is taken.
+inline constexpr std::int64_t kMostAttentionHeadDim = 4096;
+
+/// Bytes that a call on so many threads works in. Does not grow with tokens or keys. 0 if check has something to say
+/// about anything but the workspace.
+std::int64_t attention_workspace(const Attention& attention, int threads) noexcept;
+
+/// What is wrong with a call, or nothing: shapes, dtypes, addresses, starts, temperatures, the scale, a workspace that
+/// is too small. Overlapping memory is not found. Paths: "k.heads", "key_starts[3]", "workspace.size".
+[[nodiscard]] std::optional<Error> check_attention(const Attention& attention, const AttentionCall& call);
+
+/// Streams the keys in blocks with a running softmax: there is never a matrix of tokens by keys.
+///
+/// Scores and sums are float32. Keys and values in bf16 on a processor with such a product (avx512_bf16): q and the
+/// powers of the softmax are rounded to bf16 before it; everywhere else all is widened to float32. Unlike a rotation's,
+/// the bits depend on the CPU target; they do not on threads, on the batch, or on what is packed beside a sequence.
+/// What a query does not see does not change a bit of its result, be it a NaN, save that a NaN or an infinity in a
+/// value may reach other queries whose windows end within 64 queries of one that sees it.
+///
+/// With one query (or a few) the keys are shared out to the threads and read where they lie.
+///
+/// Requires check_attention() to have nothing to say. Never fails or throws; allocates nothing, save what OpenMP keeps
+/// for its threads.
+void attend(const Attention& attention, const AttentionCall& call) noexcept;
+
+}  // namespace ropewalk
