@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <numbers>
 #include <span>
 
@@ -20,12 +21,17 @@ using cpu::kPanelColumns;
 inline constexpr std::int64_t kBlockKeys = 128;
 // The same where queries are few.
 inline constexpr std::int64_t kBlockKeysOfFew = 256;
+// A key of one head is asked for so many keys ahead.
+inline constexpr std::int64_t kKeysAhead = 16;
+// After so many keys, or values, the next head goes over them.
+inline constexpr std::int64_t kKeysOfTurn = 8;
+inline constexpr std::int64_t kValuesOfTurn = 16;
 // Panels that share a block of packed keys and values; with head_dim 128 their queries and sums are 512 KiB, which the
 // second-level cache holds beside the block.
 inline constexpr std::int64_t kMostPanels = 8;
 // So many queries of a key head go over the keys at once where they lie.
 inline constexpr std::int64_t kMostFewRows = 8;
-// Ranges of keys that few queries are cut into: by shapes alone, so that the bits do not depend on threads.
+// Ranges of keys that few queries of a row are cut into: by shapes alone, so that the bits do not depend on threads.
 inline constexpr std::int64_t kMostRanges = 16;
 inline constexpr std::int64_t kLeastKeysOfRange = 512;
 // Stands for -infinity where a difference of two is taken.
@@ -74,7 +80,9 @@ struct AttentionShape {
   std::int64_t columns = 0;  // queries of a key head: column r is token r / group, head r % group of the group
   bool few = false;          // FewQueries goes, not QueryPanels
   std::int64_t panels = 0;   // at most, of QueryPanels
-  std::int64_t ranges = 0;   // of FewQueries
+  // Of FewQueries:
+  std::int64_t ranges = 0;
+  std::int64_t heads_of_item = 1;  // 1 or all
 
   std::int64_t dim = 0, value_dim = 0, batch = 0, kv_heads = 0;
 
@@ -88,7 +96,8 @@ struct AttentionShape {
         kv_heads(a.k.heads) {
     const std::int64_t all = (columns + kPanelColumns - 1) / kPanelColumns;
     panels = std::min(all, std::clamp<std::int64_t>(1024 / std::max(dim, value_dim), 1, kMostPanels));
-    const std::int64_t wanted = (kMostRanges - 1) / (batch * kv_heads) + 1;
+    if (std::abs(a.k.head_stride) < std::abs(a.k.token_stride)) heads_of_item = kv_heads;
+    const std::int64_t wanted = (kMostRanges - 1) / (kv_heads / heads_of_item) + 1;
     ranges = std::clamp<std::int64_t>(a.k.tokens / kLeastKeysOfRange, 1, wanted);
   }
 
@@ -96,8 +105,8 @@ struct AttentionShape {
   std::int64_t thread_floats() const noexcept {
     Stretches all;
     if (few) {
-      all.take(columns * dim);
-      all.take(columns * kBlockKeysOfFew);
+      all.take(heads_of_item * columns * dim);
+      all.take(heads_of_item * columns * kBlockKeysOfFew);
       return all.bytes() / static_cast<std::int64_t>(sizeof(float));
     }
     all.take(panels * kPanelColumns * dim);

@@ -5,22 +5,14 @@
 #include "runner/kernels/bf16_plain-inl.hpp"
 #include "runner/kernels/exp2_plain-inl.hpp"
 
-namespace ropewalk::runner::avx2 {
-namespace {
-constexpr int kTileRows = 6;
-constexpr int kTileVectors = 2;
-}  // namespace
-}  // namespace ropewalk::runner::avx2
 #include "runner/kernels/blocks-inl.hpp"
 
 namespace ropewalk::runner::avx2 {
 const Kernels kernels = {
-    "avx2",       []() noexcept { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); },
-    multiply,     nullptr,
-    softmax_step, softmax_step_bf16,
-    scale,        scale_bf16,
-    rms_norm,     rms_norm_bf16,
-    swiglu,       swiglu_bf16,
-    geglu,        geglu_bf16,
+    "avx2",     []() noexcept { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); },
+    scale,      scale_bf16,
+    rms_norm,   rms_norm_bf16,
+    swiglu,     swiglu_bf16,
+    geglu,      geglu_bf16,
     log_sum_exp};
 }  // namespace ropewalk::runner::avx2

@@ -5,12 +5,6 @@
 #include "runner/kernels/bf16_plain-inl.hpp"
 #include "runner/kernels/exp2_avx512-inl.hpp"
 
-namespace ropewalk::runner::avx512 {
-namespace {
-constexpr int kTileRows = 6;
-constexpr int kTileVectors = 4;
-}  // namespace
-}  // namespace ropewalk::runner::avx512
 #include "runner/kernels/blocks-inl.hpp"
 
 namespace ropewalk::runner::avx512 {
@@ -19,10 +13,6 @@ const Kernels kernels = {"avx512",
                            return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                                   __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
                          },
-                         multiply,
-                         nullptr,
-                         softmax_step,
-                         softmax_step_bf16,
                          scale,
                          scale_bf16,
                          rms_norm,

@@ -2,7 +2,6 @@
 //
 //     ROPEWALK_RUNNER_TARGET_NAMESPACE   its namespace
 //     kLanes                             floats in a vector
-//     kTileRows, kTileVectors            the block of sums that a product keeps in registers
 //
 // The arithmetic is written in the compiler's own vectors, so that one body serves every width. These files are
 // compiled with -ffp-contract=fast: a * b + c is one rounding wherever the processor has it.
@@ -74,103 +73,6 @@ inline void in_steps(std::int64_t n, const Body& body) noexcept {
     body(
         i, [left](const float* at, float fill) { return load_first(at, left, fill); }, left);
   }
-}
-
-// kRows x kVectors sums stay in registers while k runs over the depth.
-template <int kRows, int kVectors>
-inline void multiply_tile(const float* a, std::int64_t a_stride, const float* b, std::int64_t b_stride, float* c,
-                          std::int64_t c_stride, std::int64_t depth, bool accumulate) noexcept {
-  Vec sums[kRows][kVectors];
-#pragma GCC unroll 16
-  for (int r = 0; r < kRows; ++r)
-#pragma GCC unroll 8
-    for (int v = 0; v < kVectors; ++v) sums[r][v] = accumulate ? load(c + r * c_stride + v * kLanes) : Vec{};
-  for (std::int64_t k = 0; k < depth; ++k) {
-    Vec row[kVectors];
-#pragma GCC unroll 8
-    for (int v = 0; v < kVectors; ++v) row[v] = load(b + k * b_stride + v * kLanes);
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) {
-      const Vec factor = splat(a[r * a_stride + k]);
-#pragma GCC unroll 8
-      for (int v = 0; v < kVectors; ++v) sums[r][v] += factor * row[v];
-    }
-  }
-#pragma GCC unroll 16
-  for (int r = 0; r < kRows; ++r)
-#pragma GCC unroll 8
-    for (int v = 0; v < kVectors; ++v) store(sums[r][v], c + r * c_stride + v * kLanes);
-}
-
-// Rows in tiles of kTileRows; what is left in tiles of 2 and 1.
-template <int kVectors>
-inline void multiply_columns(const float* a, std::int64_t a_stride, const float* b, std::int64_t b_stride, float* c,
-                             std::int64_t c_stride, std::int64_t rows, std::int64_t depth, bool accumulate) noexcept {
-  std::int64_t r = 0;
-  for (; r + kTileRows <= rows; r += kTileRows)
-    multiply_tile<kTileRows, kVectors>(a + r * a_stride, a_stride, b, b_stride, c + r * c_stride, c_stride, depth,
-                                       accumulate);
-  for (; r + 2 <= rows; r += 2)
-    multiply_tile<2, kVectors>(a + r * a_stride, a_stride, b, b_stride, c + r * c_stride, c_stride, depth, accumulate);
-  for (; r < rows; ++r)
-    multiply_tile<1, kVectors>(a + r * a_stride, a_stride, b, b_stride, c + r * c_stride, c_stride, depth, accumulate);
-}
-
-void multiply(const float* a, std::int64_t a_stride, const float* b, std::int64_t b_stride, float* c,
-              std::int64_t c_stride, std::int64_t rows, std::int64_t depth, std::int64_t columns,
-              bool accumulate) noexcept {
-  std::int64_t j = 0;
-  for (; j + kTileVectors * kLanes <= columns; j += kTileVectors * kLanes)
-    multiply_columns<kTileVectors>(a, a_stride, b + j, b_stride, c + j, c_stride, rows, depth, accumulate);
-  for (; j < columns; j += kLanes)
-    multiply_columns<1>(a, a_stride, b + j, b_stride, c + j, c_stride, rows, depth, accumulate);
-}
-
-// Four vectors at a time: one running maximum or sum would wait for itself at every step.
-constexpr std::int64_t kStep = 4 * kLanes;
-
-inline float largest_of(const float* x, std::int64_t n) noexcept {
-  constexpr float kNone = -__builtin_inff();
-  Vec top[4] = {splat(kNone), splat(kNone), splat(kNone), splat(kNone)};
-  std::int64_t i = 0;
-  for (; i + kStep <= n; i += kStep)
-#pragma GCC unroll 4
-    for (int v = 0; v < 4; ++v) top[v] = larger(top[v], load(x + i + v * kLanes));
-  in_steps(n - i, [&](std::int64_t j, auto part, std::int64_t) { top[0] = larger(top[0], part(x + i + j, kNone)); });
-  return largest_of(larger(larger(top[0], top[1]), larger(top[2], top[3])));
-}
-
-template <class Out>
-float softmax_into(const float* scores, std::int64_t n, Out* p, float* m, float* sum) noexcept {
-  constexpr float kNone = -__builtin_inff();
-  const float before = *m;
-  const float highest = largest_of(scores, n);
-  const float now = before > highest ? before : highest;
-  Vec total[4] = {};
-  std::int64_t i = 0;
-  for (; i + kStep <= n; i += kStep)
-#pragma GCC unroll 4
-    for (int v = 0; v < 4; ++v) {
-      const Vec power = exp2_of(load(scores + i + v * kLanes) - now);
-      total[v] += power;
-      store(power, p + i + v * kLanes);
-    }
-  in_steps(n - i, [&](std::int64_t j, auto part, std::int64_t count) {
-    const Vec power = exp2_of(part(scores + i + j, kNone) - now);
-    total[0] += power;
-    store(power, p + i + j, count);
-  });
-  const float correction = exp2_of(splat(before - now))[0];
-  *m = now;
-  *sum = *sum * correction + sum_of((total[0] + total[1]) + (total[2] + total[3]));
-  return correction;
-}
-
-float softmax_step(const float* scores, std::int64_t n, float* p, float* m, float* sum) noexcept {
-  return softmax_into(scores, n, p, m, sum);
-}
-float softmax_step_bf16(const float* scores, std::int64_t n, std::uint16_t* p, float* m, float* sum) noexcept {
-  return softmax_into(scores, n, p, m, sum);
 }
 
 template <class Out>

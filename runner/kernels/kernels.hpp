@@ -5,33 +5,11 @@
 
 namespace ropewalk::runner {
 
-/// The inner loops that oneDNN does not have, for one kind of processor. Matrices are row-major; a `stride` counts
-/// elements from a row to the next; bf16 is the upper half of a float in a uint16. Nothing fails, allocates or starts a
-/// thread. Pointers need no alignment beyond their element's.
+/// The inner loops that oneDNN does not have, for one kind of processor. bf16 is the upper half of a float in a uint16.
+/// Nothing fails, allocates or starts a thread. Pointers need no alignment beyond their element's.
 struct Kernels {
   std::string_view name;         ///< "avx512": the word in ROPEWALK_RUNNER_TARGET, in reports and in test names
   bool (*runs_here)() noexcept;  ///< asks the processor
-
-  /// c[i, j] = sum over k of a[i, k] * b[k, j], added to what is there if `accumulate`. In float32, fused.
-  /// a [rows, depth], b [depth, columns], c [rows, columns]; columns is a multiple of 16.
-  void (*multiply)(const float* a, std::int64_t a_stride, const float* b, std::int64_t b_stride, float* c,
-                   std::int64_t c_stride, std::int64_t rows, std::int64_t depth, std::int64_t columns,
-                   bool accumulate) noexcept;
-
-  /// The same of bf16 with float32 sums, depth even. b holds two rows interleaved: element [k, j] lies at
-  /// b[(k / 2) * 2 * b_stride + 2 * j + k % 2]. nullptr where the processor has no such product.
-  void (*multiply_bf16)(const std::uint16_t* a, std::int64_t a_stride, const std::uint16_t* b, std::int64_t b_stride,
-                        float* c, std::int64_t c_stride, std::int64_t rows, std::int64_t depth, std::int64_t columns,
-                        bool accumulate) noexcept;
-
-  /// One step of a running softmax over a row of scores in units of log 2: with m' = max(m, max of scores[0, n)),
-  /// writes p[i] = 2^(scores[i] - m'), sets m = m' and sum = sum * 2^(m - m') + the sum of p, and returns 2^(m - m'),
-  /// by which what was summed before has to be multiplied. A score of -infinity gives 0. At least one score, or m, is
-  /// finite. p may be scores. Each power is within 2e-7 + |scores[i] - m'| 2^-24 of itself down to 2^-126 (the exponent
-  /// is rounded to float); what is below may be 0, in either form.
-  float (*softmax_step)(const float* scores, std::int64_t n, float* p, float* m, float* sum) noexcept;
-  /// The same, p rounded to bf16 (the sum is not).
-  float (*softmax_step_bf16)(const float* scores, std::int64_t n, std::uint16_t* p, float* m, float* sum) noexcept;
 
   /// out = x * factor, in float32 or rounded to nearest even. out may be x.
   void (*scale)(const float* x, std::int64_t n, float factor, float* out) noexcept;

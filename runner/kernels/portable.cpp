@@ -5,21 +5,13 @@
 #include "runner/kernels/bf16_plain-inl.hpp"
 #include "runner/kernels/exp2_plain-inl.hpp"
 
-namespace ropewalk::runner::portable {
-namespace {
-constexpr int kTileRows = 4;
-constexpr int kTileVectors = 2;
-}  // namespace
-}  // namespace ropewalk::runner::portable
 #include "runner/kernels/blocks-inl.hpp"
 
 namespace ropewalk::runner::portable {
-const Kernels kernels = {"portable",   []() noexcept { return true; },
-                         multiply,     nullptr,
-                         softmax_step, softmax_step_bf16,
-                         scale,        scale_bf16,
-                         rms_norm,     rms_norm_bf16,
-                         swiglu,       swiglu_bf16,
-                         geglu,        geglu_bf16,
+const Kernels kernels = {"portable", []() noexcept { return true; },
+                         scale,      scale_bf16,
+                         rms_norm,   rms_norm_bf16,
+                         swiglu,     swiglu_bf16,
+                         geglu,      geglu_bf16,
                          log_sum_exp};
 }  // namespace ropewalk::runner::portable

@@ -119,7 +119,8 @@ struct FewRows {
   const void* keys_at = nullptr;  ///< [keys, channels]: keys, or values
   std::int64_t key_stride = 0;    ///< elements
   std::int64_t keys = 0, channels = 0;
-  float* out = nullptr;  ///< [rows, keys], written, or [rows, channels], added to
+  std::int64_t ahead = 0;  ///< a key is asked for so many keys before it is read; there need not be any
+  float* out = nullptr;    ///< [rows, keys], written, or [rows, channels], added to
   std::int64_t out_stride = 0;
 };
 

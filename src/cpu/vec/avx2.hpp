@@ -288,6 +288,7 @@ inline void store_both(Vec a, Vec b, BFloat16* at) noexcept {
 
 constexpr int kTileRows = 6;
 constexpr int kTileVectors = 2;
+constexpr int kKeysAtOnce = 2;
 
 inline Vec accumulated(Vec a, Vec b, Vec c) noexcept { return mul_add(a, b, c); }
 inline Vec larger(Vec a, Vec b) noexcept { return {_mm256_max_ps(a.v, b.v)}; }
@@ -321,4 +322,8 @@ inline void transpose_tile(const float* from, std::int64_t from_stride, float* t
     _mm256_storeu_ps(to + i * to_stride, _mm256_permute2f128_ps(x[i], x[i + 4], 0x20));
     _mm256_storeu_ps(to + (i + 4) * to_stride, _mm256_permute2f128_ps(x[i], x[i + 4], 0x31));
   }
+}
+/// The sums of eight vectors, side by side.
+inline void store_sums(const Vec (&x)[8], float* at) noexcept {
+  for (int i = 0; i < 8; ++i) at[i] = sum_of_lanes(x[i]);
 }

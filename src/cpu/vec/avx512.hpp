@@ -249,6 +249,7 @@ inline __m512i upper_halves(__m512i a, __m512i b) noexcept {
 
 constexpr int kTileRows = 6;
 constexpr int kTileVectors = 4;
+constexpr int kKeysAtOnce = 4;
 
 inline Vec accumulated(Vec a, Vec b, Vec c) noexcept { return mul_add(a, b, c); }
 inline Vec larger(Vec a, Vec b) noexcept { return {_mm512_max_ps(a.v, b.v)}; }
@@ -289,4 +290,24 @@ inline void transpose_tile(const float* from, std::int64_t from_stride, float* t
     _mm512_storeu_ps(to + (8 + j) * to_stride, _mm512_shuffle_f32x4(y[j], y[8 + j], 0xdd));
     _mm512_storeu_ps(to + (12 + j) * to_stride, _mm512_shuffle_f32x4(y[4 + j], y[12 + j], 0xdd));
   }
+}
+/// The sums of eight vectors, side by side.
+inline void store_sums(const Vec (&x)[8], float* at) noexcept {
+  // Lanes of a and of b, alternating, half as many of each.
+  const auto halved = [](__m512 a, __m512 b) {
+    return _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+  };
+  const auto paired = [](__m512 a, __m512 b) {
+    return _mm512_add_ps(_mm512_shuffle_ps(a, b, _MM_SHUFFLE(1, 0, 1, 0)),
+                         _mm512_shuffle_ps(a, b, _MM_SHUFFLE(3, 2, 3, 2)));
+  };
+  const __m512 low = paired(halved(x[0].v, x[1].v), halved(x[2].v, x[3].v));
+  const __m512 high = paired(halved(x[4].v, x[5].v), halved(x[6].v, x[7].v));
+  // Each 128 bits of `low` hold parts of the first four sums.
+  const __m512 both = _mm512_add_ps(_mm512_shuffle_f32x4(low, high, 0x88), _mm512_shuffle_f32x4(low, high, 0xdd));
+  const __m256 first = _mm512_castps512_ps256(both), second = _mm512_extractf32x8_ps(both, 1);
+  const __m128 sums_low = _mm_add_ps(_mm256_castps256_ps128(first), _mm256_extractf128_ps(first, 1));
+  const __m128 sums_high = _mm_add_ps(_mm256_castps256_ps128(second), _mm256_extractf128_ps(second, 1));
+  _mm_storeu_ps(at, sums_low);
+  _mm_storeu_ps(at + 4, sums_high);
 }

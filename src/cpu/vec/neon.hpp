@@ -248,6 +248,7 @@ inline void store_both(Vec a, Vec b, BFloat16* at) noexcept {
 
 constexpr int kTileRows = 6;
 constexpr int kTileVectors = 4;
+constexpr int kKeysAtOnce = 4;
 
 inline Vec accumulated(Vec a, Vec b, Vec c) noexcept { return mul_add(a, b, c); }
 inline Vec larger(Vec a, Vec b) noexcept { return {vbslq_f32(vcgtq_f32(a.v, b.v), a.v, b.v)}; }
@@ -265,4 +266,8 @@ inline void transpose_tile(const float* from, std::int64_t from_stride, float* t
   vst1q_f32(to + to_stride, vcombine_f32(vget_low_f32(low.val[1]), vget_low_f32(high.val[1])));
   vst1q_f32(to + 2 * to_stride, vcombine_f32(vget_high_f32(low.val[0]), vget_high_f32(high.val[0])));
   vst1q_f32(to + 3 * to_stride, vcombine_f32(vget_high_f32(low.val[1]), vget_high_f32(high.val[1])));
+}
+/// The sums of eight vectors, side by side.
+inline void store_sums(const Vec (&x)[8], float* at) noexcept {
+  for (int i = 0; i < 8; ++i) at[i] = sum_of_lanes(x[i]);
 }

@@ -341,6 +341,7 @@ inline void store_both(Vec a, Vec b, BFloat16* at) noexcept {
 
 constexpr int kTileRows = 4;     // the sums that a product keeps in registers:
 constexpr int kTileVectors = 2;  // kTileRows x kTileVectors
+constexpr int kKeysAtOnce = 2;   // of 16 bits an element, with up to four queries each
 
 /// a * b + c, rounded once or twice, whichever is faster.
 inline Vec accumulated(Vec a, Vec b, Vec c) noexcept {
@@ -372,4 +373,8 @@ inline float largest_of_lanes(Vec x) noexcept {
 inline void transpose_tile(const float* from, std::int64_t from_stride, float* to, std::int64_t to_stride) noexcept {
   for (std::int64_t r = 0; r < kLanes; ++r)
     for (std::int64_t c = 0; c < kLanes; ++c) __builtin_memcpy(to + c * to_stride + r, from + r * from_stride + c, 4);
+}
+/// The sums of eight vectors, side by side.
+inline void store_sums(const Vec (&x)[8], float* at) noexcept {
+  for (int i = 0; i < 8; ++i) at[i] = sum_of_lanes(x[i]);
 }
