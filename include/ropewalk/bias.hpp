@@ -209,6 +209,9 @@ class ScoreBias {
   /// say. Never fails; allocates nothing.
   void fill(const BiasAxis& queries, const BiasAxis& keys, const BiasView& out) const noexcept;
 
+  /// The same for one head in [0, heads), which is written to head 0 of `out`.
+  void fill_head(int head, const BiasAxis& queries, const BiasAxis& keys, const BiasView& out) const noexcept;
+
   /// One entry, the same bits as fill's. head in [0, heads); positions of windows in range.
   float at(int head, std::int64_t query, std::int64_t key) const noexcept;
 

@@ -256,6 +256,25 @@ TEST(Bias, ABlockIsItsEntriesWhateverItsShape) {
   }
 }
 
+TEST(Bias, ABlockOfOneHeadIsThatHeadOfTheBlock) {
+  const std::vector<std::int64_t> some{5, 0, 11, 3, 3};
+  for (const BiasSpec& spec : every_spec()) {
+    const ScoreBias bias = made(spec);
+    const std::int64_t most = is_window(spec) ? 12 : 70;
+    for (const BiasAxis& queries : {BiasAxis::range(0, most), BiasAxis::of(some)}) {
+      const auto keys = BiasAxis::range(1, 9);
+      const auto all = block(bias, queries, keys);
+      const auto size = static_cast<std::size_t>(queries.count * keys.count);
+      for (int head = 0; head < bias.heads(); ++head) {
+        std::vector<float> one(size, NAN);
+        bias.fill_head(head, queries, keys, BiasView::contiguous(one.data(), queries.count, keys.count));
+        for (std::size_t e = 0; e < size; ++e)
+          ASSERT_EQ(one[e], all[static_cast<std::size_t>(head) * size + e]) << name_of(spec) << " head " << head;
+      }
+    }
+  }
+}
+
 TEST(Bias, StridesAreFollowedAndNothingElseIsWritten) {
   for (const BiasSpec& spec : every_spec()) {
     const ScoreBias bias = made(spec);

@@ -1,6 +1,6 @@
 // The kinds of bias, prepared. Those that depend on the distance alone have
 //
-//     for_heads(n, put)           put(h, value) for every head, at distance n = query - key
+//     for_heads(n, heads, put)    put(h, value) for those heads, at distance n = query - key
 //     add_gradient(n, d, out)     out[p] += sum over h of d(h) * d value(h, n) / d parameter p
 //
 // and the others the same for a query and a key.
@@ -40,15 +40,20 @@ inline double length_of(std::int64_t n, bool symmetric) noexcept {
 
 inline std::size_t index(std::int64_t i) noexcept { return static_cast<std::size_t>(i); }
 
+/// Heads [first, end).
+struct Heads {
+  std::size_t first = 0, end = 0;
+};
+
 class Alibi {
  public:
   Alibi(const AlibiBias& options, std::vector<double> slopes)
       : symmetric_(options.symmetric), slopes_(std::move(slopes)) {}
 
   template <class Put>
-  void for_heads(std::int64_t n, const Put& put) const noexcept {
+  void for_heads(std::int64_t n, Heads heads, const Put& put) const noexcept {
     const double length = length_of(n, symmetric_);
-    for (std::size_t h = 0; h < slopes_.size(); ++h) put(h, 0.0 - slopes_[h] * length);
+    for (std::size_t h = heads.first; h < heads.end; ++h) put(h, 0.0 - slopes_[h] * length);
   }
   template <class D>
   void add_gradient(std::int64_t n, const D& d, std::span<double> out) const {
@@ -67,9 +72,9 @@ class T5 {
       : heads_(index(options.heads)), causal_(options.causal), starts_(std::move(starts)), table_(options.table) {}
 
   template <class Put>
-  void for_heads(std::int64_t n, const Put& put) const noexcept {
+  void for_heads(std::int64_t n, Heads heads, const Put& put) const noexcept {
     const std::size_t row = bucket(n) * heads_;
-    for (std::size_t h = 0; h < heads_; ++h) put(h, static_cast<double>(table_[row + h]));
+    for (std::size_t h = heads.first; h < heads.end; ++h) put(h, static_cast<double>(table_[row + h]));
   }
   template <class D>
   void add_gradient(std::int64_t n, const D& d, std::span<double> out) const {
@@ -102,11 +107,11 @@ class Kerple {
   }
 
   template <class Put>
-  void for_heads(std::int64_t n, const Put& put) const noexcept {
+  void for_heads(std::int64_t n, Heads heads, const Put& put) const noexcept {
     const double length = length_of(n, symmetric_);
     const bool is_log = kind_ == KerpleKind::kLog;
     const double log = is_log || length == 0.0 ? 0.0 : fast_log(length);
-    for (std::size_t h = 0; h < r1_.size(); ++h)
+    for (std::size_t h = heads.first; h < heads.end; ++h)
       put(h, length == 0.0 ? 0.0 : -r1_[h] * (is_log ? fast_log1p(r2_[h] * length) : fast_exp(r2_[h] * log)));
   }
   template <class D>
@@ -139,9 +144,9 @@ class Sandwich {
   explicit Sandwich(const SandwichBias& options);
 
   template <class Put>
-  void for_heads(std::int64_t n, const Put& put) const noexcept {
+  void for_heads(std::int64_t n, Heads heads, const Put& put) const noexcept {
     const double sum = sum_of_cosines(n) - subtrahend_;
-    for (int h = 0; h < heads_; ++h) put(index(h), sum / (8.0 * (h + 1) / heads_));
+    for (std::size_t h = heads.first; h < heads.end; ++h) put(h, sum / (8.0 * static_cast<double>(h + 1) / heads_));
   }
   template <class D>
   void add_gradient(std::int64_t, const D&, std::span<double>) const {}
@@ -170,14 +175,14 @@ class Fire {
   }
 
   template <class Put>
-  void for_heads(std::int64_t n, double denominator, const Put& put) const noexcept {
+  void for_heads(std::int64_t n, double denominator, Heads heads, const Put& put) const noexcept {
     const double x = fast_log1p(c_ * length_of(n, false)) / denominator;
     const double* const line = lines_.data() + piece_of(x) * 2 * heads_;
-    for (std::size_t h = 0; h < heads_; ++h) put(h, line[2 * h] * x + line[2 * h + 1]);
+    for (std::size_t h = heads.first; h < heads.end; ++h) put(h, line[2 * h] * x + line[2 * h + 1]);
   }
   template <class Put>
-  void for_heads(std::int64_t n, const Put& put) const noexcept {
-    for_heads(n, shortest_denominator_, put);
+  void for_heads(std::int64_t n, Heads heads, const Put& put) const noexcept {
+    for_heads(n, shortest_denominator_, heads, put);
   }
 
   /// What the entries of a block say about each piece, gathered before anything is propagated.
@@ -261,9 +266,9 @@ class Window {
   std::int64_t tokens() const noexcept { return rows_ * columns_ + (class_token_ ? 1 : 0); }
 
   template <class Put>
-  void for_heads(std::int64_t query, std::int64_t key, const Put& put) const noexcept {
+  void for_heads(std::int64_t query, std::int64_t key, Heads heads, const Put& put) const noexcept {
     const std::size_t row = row_of(query, key) * heads_;
-    for (std::size_t h = 0; h < heads_; ++h) put(h, static_cast<double>(table_[row + h]));
+    for (std::size_t h = heads.first; h < heads.end; ++h) put(h, static_cast<double>(table_[row + h]));
   }
   template <class D>
   void gather(std::int64_t query, std::int64_t key, const D& d, std::span<double> d_table) const {

@@ -169,16 +169,26 @@ void for_each_distance(std::int64_t queries, std::int64_t keys, const Each& each
   for (std::int64_t i = 1; i < queries; ++i) each(i, 0);
 }
 
+/// Where entries go, that of the first head to head 0.
+struct Into {
+  math::Heads heads;
+  const BiasView& out;
+
+  void put(std::size_t h, std::int64_t i, std::int64_t j, double value) const noexcept {
+    out.at(static_cast<std::int64_t>(h - heads.first), i, j) = static_cast<float>(value);
+  }
+};
+
 /// Entries of equal distance lie on the diagonals; the first of each is computed and the rest are copies of it.
 template <class ForHeads>
-void fill_by_diagonals(int heads, const BiasAxis& queries, const BiasAxis& keys, const BiasView& out,
+void fill_by_diagonals(const Into& into, const BiasAxis& queries, const BiasAxis& keys,
                        const ForHeads& for_heads) noexcept {
+  const BiasView& out = into.out;
   for_each_distance(queries.count, keys.count, [&](std::int64_t i, std::int64_t j) {
-    for_heads(math::distance(queries.at(i), keys.at(j)), [&](std::size_t h, double value) {
-      out.at(static_cast<std::int64_t>(h), i, j) = static_cast<float>(value);
-    });
+    for_heads(math::distance(queries.at(i), keys.at(j)),
+              [&](std::size_t h, double value) { into.put(h, i, j, value); });
   });
-  for (std::int64_t h = 0; h < heads; ++h)
+  for (std::int64_t h = 0; h < static_cast<std::int64_t>(into.heads.end - into.heads.first); ++h)
     for (std::int64_t i = 1; i < queries.count; ++i) {
       const float* const before = &out.at(h, i - 1, 0);
       float* const row = &out.at(h, i, 0);
@@ -191,39 +201,38 @@ void fill_by_diagonals(int heads, const BiasAxis& queries, const BiasAxis& keys,
 
 /// for_heads(i, j, put) for every entry.
 template <class ForHeads>
-void fill_by_entries(const BiasAxis& queries, const BiasAxis& keys, const BiasView& out,
+void fill_by_entries(const Into& into, const BiasAxis& queries, const BiasAxis& keys,
                      const ForHeads& for_heads) noexcept {
   for (std::int64_t i = 0; i < queries.count; ++i)
     for (std::int64_t j = 0; j < keys.count; ++j)
-      for_heads(i, j, [&](std::size_t h, double value) {
-        out.at(static_cast<std::int64_t>(h), i, j) = static_cast<float>(value);
-      });
+      for_heads(i, j, [&](std::size_t h, double value) { into.put(h, i, j, value); });
 }
 
 template <class K>
-void fill_kind(const K& kind, int heads, const BiasAxis& queries, const BiasAxis& keys, const BiasView& out) noexcept {
+void fill_kind(const K& kind, math::Heads heads, const BiasAxis& queries, const BiasAxis& keys,
+               const BiasView& out) noexcept {
+  const Into into{heads, out};
   const bool runs = is_run(queries) && is_run(keys);
+  const auto by_distance = [&](std::int64_t n, const auto& put) {
+    if constexpr (!std::is_same_v<K, math::Window>) kind.for_heads(n, heads, put);
+  };
   if constexpr (kByDistance<K>) {
-    if (runs)
-      return fill_by_diagonals(heads, queries, keys, out,
-                               [&](std::int64_t n, const auto& put) { kind.for_heads(n, put); });
-    fill_by_entries(queries, keys, out, [&](std::int64_t i, std::int64_t j, const auto& put) {
-      kind.for_heads(math::distance(queries.at(i), keys.at(j)), put);
+    if (runs) return fill_by_diagonals(into, queries, keys, by_distance);
+    fill_by_entries(into, queries, keys, [&](std::int64_t i, std::int64_t j, const auto& put) {
+      by_distance(math::distance(queries.at(i), keys.at(j)), put);
     });
   } else if constexpr (std::is_same_v<K, math::Fire>) {
     if (runs && kind.is_below_threshold(queries.at(queries.count - 1)))
-      return fill_by_diagonals(heads, queries, keys, out,
-                               [&](std::int64_t n, const auto& put) { kind.for_heads(n, put); });
+      return fill_by_diagonals(into, queries, keys, by_distance);
     for (std::int64_t i = 0; i < queries.count; ++i) {
       const double denominator = kind.denominator(queries.at(i));
       for (std::int64_t j = 0; j < keys.count; ++j)
-        kind.for_heads(math::distance(queries.at(i), keys.at(j)), denominator, [&](std::size_t h, double value) {
-          out.at(static_cast<std::int64_t>(h), i, j) = static_cast<float>(value);
-        });
+        kind.for_heads(math::distance(queries.at(i), keys.at(j)), denominator, heads,
+                       [&](std::size_t h, double value) { into.put(h, i, j, value); });
     }
   } else {
-    fill_by_entries(queries, keys, out, [&](std::int64_t i, std::int64_t j, const auto& put) {
-      kind.for_heads(queries.at(i), keys.at(j), put);
+    fill_by_entries(into, queries, keys, [&](std::int64_t i, std::int64_t j, const auto& put) {
+      kind.for_heads(queries.at(i), keys.at(j), heads, put);
     });
   }
 }
@@ -349,7 +358,7 @@ std::optional<Error> ScoreBias::toeplitz(std::int64_t first_distance, std::span<
       [&](const auto& kind) {
         if constexpr (!std::is_same_v<std::decay_t<decltype(kind)>, math::Window>)
           for (std::size_t d = 0; d < count; ++d)
-            kind.for_heads(first_distance + static_cast<std::int64_t>(d),
+            kind.for_heads(first_distance + static_cast<std::int64_t>(d), {0, heads},
                            [&](std::size_t h, double value) { out[h * count + d] = static_cast<float>(value); });
       },
       prepared_->kind);
@@ -372,25 +381,19 @@ std::optional<Error> ScoreBias::check(const BiasAxis& queries, const BiasAxis& k
 
 void ScoreBias::fill(const BiasAxis& queries, const BiasAxis& keys, const BiasView& out) const noexcept {
   if (queries.count == 0 || keys.count == 0) return;
-  std::visit([&](const auto& kind) { fill_kind(kind, prepared_->heads, queries, keys, out); }, prepared_->kind);
+  const math::Heads all{0, math::index(heads())};
+  std::visit([&](const auto& kind) { fill_kind(kind, all, queries, keys, out); }, prepared_->kind);
+}
+
+void ScoreBias::fill_head(int head, const BiasAxis& queries, const BiasAxis& keys, const BiasView& out) const noexcept {
+  if (queries.count == 0 || keys.count == 0) return;
+  const math::Heads one{math::index(head), math::index(head) + 1};
+  std::visit([&](const auto& kind) { fill_kind(kind, one, queries, keys, out); }, prepared_->kind);
 }
 
 float ScoreBias::at(int head, std::int64_t query, std::int64_t key) const noexcept {
   float found = 0.0f;
-  const auto put = [&](std::size_t h, double value) {
-    if (h == static_cast<std::size_t>(head)) found = static_cast<float>(value);
-  };
-  std::visit(
-      [&](const auto& kind) {
-        using K = std::decay_t<decltype(kind)>;
-        if constexpr (kByDistance<K>)
-          kind.for_heads(math::distance(query, key), put);
-        else if constexpr (std::is_same_v<K, math::Fire>)
-          kind.for_heads(math::distance(query, key), kind.denominator(query), put);
-        else
-          kind.for_heads(query, key, put);
-      },
-      prepared_->kind);
+  fill_head(head, BiasAxis::range(query, 1), BiasAxis::range(key, 1), BiasView::contiguous(&found, 1, 1));
   return found;
 }
 
