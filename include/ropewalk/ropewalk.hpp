@@ -16,6 +16,8 @@
 
 #include <ropewalk/absolute.hpp>     // instead of it: added to embeddings     x[batch, tokens, dim]
 #include <ropewalk/bias.hpp>         //    ... or to the scores                bias[heads, queries, keys]
+#include <ropewalk/relative.hpp>     //    ... where it takes q or k too       term[heads, queries, keys]
+#include <ropewalk/score_fill.hpp>   //    ... while attention forms them
 
 #include <ropewalk/config.hpp>       // beside it: what a checkpoint asks for (config.json, GGUF)
 #include <ropewalk/engines.hpp>      //    ... and what engines make of it

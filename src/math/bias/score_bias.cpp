@@ -6,7 +6,7 @@
 #include <type_traits>
 
 #include "math/bias/kinds.hpp"
-#include "math/text.hpp"
+#include "math/field_checks.hpp"
 
 namespace ropewalk {
 namespace {
@@ -16,43 +16,7 @@ using Kind = std::variant<math::Alibi, math::T5, math::Kerple, math::Fire, math:
 template <class K>
 constexpr bool kByDistance = !std::is_same_v<K, math::Fire> && !std::is_same_v<K, math::Window>;
 
-/// Looks at one field after the other and keeps the first that is wrong.
-class Checks {
- public:
-  explicit Checks(std::string_view kind) : kind_(kind) {}
-
-  Checks& whole(const char* field, std::int64_t value, std::int64_t least, std::int64_t most) {
-    if (value < least || value > most)
-      refuse(field, "want a number in [" + std::to_string(least) + ", " + std::to_string(most) + "], got " +
-                        std::to_string(value));
-    return *this;
-  }
-  Checks& that(const char* field, bool holds, const char* wanted, double got) {
-    if (!holds || !std::isfinite(got)) refuse(field, std::string("want ") + wanted + ", got " + math::shown(got));
-    return *this;
-  }
-  template <class T>
-  Checks& numbers(const char* field, const std::vector<T>& values, std::int64_t wanted) {
-    const std::string name = field;
-    if (static_cast<std::int64_t>(values.size()) != wanted)
-      refuse(name + ".size", "want " + std::to_string(wanted) + ", got " + std::to_string(values.size()));
-    for (std::size_t i = 0; i < values.size() && !error_; ++i)
-      if (!std::isfinite(values[i]))
-        refuse(name + '[' + std::to_string(i) + ']',
-               "want a finite number, got " + math::shown(static_cast<double>(values[i])));
-    return *this;
-  }
-  void take(const Error& error) {
-    if (!error_) error_ = Error{error.code, std::string(kind_) + '.' + error.path, error.message};
-  }
-  std::optional<Error> first() && { return std::move(error_); }
-  bool passed() const { return !error_; }
-
- private:
-  void refuse(const std::string& field, std::string message) { take(Error{Code::kInvalid, field, std::move(message)}); }
-  std::string_view kind_;
-  std::optional<Error> error_;
-};
+using math::Checks;
 
 constexpr std::int64_t kMostHeads = 65536, kMostWidth = 65536, kMostSide = 1024;
 
@@ -276,20 +240,14 @@ void add_kind_gradient(const K& kind, const BiasAxis& queries, const BiasAxis& k
 }
 
 std::optional<Error> check_axis(const Kind& kind, const char* name, const BiasAxis& axis) {
-  const auto invalid = [&](const std::string& what, std::string message) {
-    return std::optional<Error>(Error{Code::kInvalid, name + what, std::move(message)});
-  };
-  if (axis.count < 0 || axis.count > (std::int64_t{1} << 40))
-    return invalid(".count", "want a number in [0, 2^40], got " + std::to_string(axis.count));
-  if (is_run(axis) && axis.count > 0 && axis.first > std::numeric_limits<std::int64_t>::max() - (axis.count - 1))
-    return invalid(".first", "want " + std::to_string(axis.count) + " positions within int64, got the first at " +
-                                 std::to_string(axis.first));
+  if (auto error = math::check_axis(name, axis)) return error;
   if (const auto* window = std::get_if<math::Window>(&kind)) {
     const std::int64_t tokens = window->tokens();
     for (std::int64_t i = 0; i < axis.count; i = is_run(axis) && i == 0 && axis.count > 1 ? axis.count - 1 : i + 1)
       if (axis.at(i) < 0 || axis.at(i) >= tokens)
-        return invalid('[' + std::to_string(i) + ']', "want a token of the window, 0 to " + std::to_string(tokens - 1) +
-                                                          ", got " + std::to_string(axis.at(i)));
+        return Error{
+            Code::kInvalid, std::string(name) + '[' + std::to_string(i) + ']',
+            "want a token of the window, 0 to " + std::to_string(tokens - 1) + ", got " + std::to_string(axis.at(i))};
   }
   return std::nullopt;
 }
