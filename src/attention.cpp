@@ -58,8 +58,6 @@ std::optional<Error> check_numbers(const Attention& a) {
   // A power of two far inside of float's range, so that times a temperature and a score it stays there.
   if (!(a.softmax_scale >= 0x1p-60 && a.softmax_scale <= 0x1p60))
     return invalid("softmax_scale", "want a number > 0 (2^-60 to 2^60), got " + std::to_string(a.softmax_scale));
-  if (auto error = want_at_least("mask.left", AttentionMask::kUnlimited, a.mask.left)) return error;
-  if (auto error = want_at_least("mask.right", AttentionMask::kUnlimited, a.mask.right)) return error;
   if (!a.query_starts.empty() || !a.key_starts.empty()) {
     if (auto error = want("q.batch", 1, a.q.batch)) return error;
     if (auto error = want_at_least("query_starts.size", 2, static_cast<std::int64_t>(a.query_starts.size())))

@@ -65,13 +65,12 @@ struct Sequence {
   /// The key that query t stands at.
   std::int64_t place(std::int64_t t) const noexcept { return t + end_key - end_query; }
   KeyRange seen(const AttentionMask& mask, std::int64_t t) const noexcept {
-    // Wider than any sequence is unlimited, and cannot overflow.
+    // Wider than any sequence, and cannot overflow.
     constexpr std::int64_t kWidest = std::int64_t{1} << 41;
-    const std::int64_t p = place(t);
-    KeyRange range{first_key, end_key};
-    if (mask.left >= 0) range.begin = std::clamp(p - std::min(mask.left, kWidest), first_key, end_key);
-    if (mask.right >= 0) range.end = std::clamp(p + std::min(mask.right, kWidest) + 1, range.begin, end_key);
-    return range;
+    const std::int64_t p = place(t), left = std::clamp(mask.left, -kWidest, kWidest),
+                       right = std::clamp(mask.right, -kWidest, kWidest);
+    const std::int64_t begin = std::clamp(p - left, first_key, end_key);
+    return {begin, std::clamp(p + right + 1, begin, end_key)};
   }
 };
 

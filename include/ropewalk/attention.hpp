@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <span>
 
@@ -15,8 +16,10 @@ namespace ropewalk {
 /// at the last key, behind K - Q tokens that were there before it. It sees the keys j of its own sequence with
 ///
 ///     p - left <= j <= p + right
+///
+/// A negative number leaves out its own key and those next to it: right = -5 sees the keys that lie 5 back and further.
 struct AttentionMask {
-  static constexpr std::int64_t kUnlimited = -1;
+  static constexpr std::int64_t kUnlimited = std::numeric_limits<std::int64_t>::max();
   std::int64_t left = kUnlimited;   ///< keys before its own; kUnlimited: all
   std::int64_t right = kUnlimited;  ///< keys behind its own; kUnlimited: all
 
@@ -24,6 +27,8 @@ struct AttentionMask {
   static constexpr AttentionMask causal() noexcept { return {kUnlimited, 0}; }
   /// Causal, the last `keys` keys, its own among them: what checkpoints call sliding_window.
   static constexpr AttentionMask sliding(std::int64_t keys) noexcept { return {keys - 1, 0}; }
+  /// Causal, all but the last `keys` keys: what sliding(keys) leaves.
+  static constexpr AttentionMask beyond(std::int64_t keys) noexcept { return {kUnlimited, -keys}; }
 };
 
 /// What is added to the scores, asked for in blocks while they are formed; of an encoding of relative positions, say.
@@ -98,5 +103,33 @@ std::int64_t attention_workspace(const Attention& attention, int threads) noexce
 /// Requires check_attention() to have nothing to say. Never fails or throws; allocates nothing, save what OpenMP keeps
 /// for its threads.
 void attend(const Attention& attention, const AttentionCall& call) noexcept;
+
+/// What the same queries got from keys that no other part has.
+struct AttentionPart {
+  HeadsView out{};                     ///< Attention::out, read; any dtype
+  const float* log_sum_exp = nullptr;  ///< Attention::log_sum_exp
+};
+
+/// One softmax out of several whose keys were shared out, by windows, by chunks or by devices:
+///
+///     log_sum_exp = ln of the sum over parts of exp(log_sum_exp[part])
+///     out = sum over parts of exp(log_sum_exp[part] - log_sum_exp) out[part]
+///
+/// A part in which a query saw nothing is not read for it, and a query that saw nothing in any gets zeros. Sums are
+/// float32, in the order of the parts; the bits depend neither on the CPU target nor on threads.
+struct AttentionMerge {
+  std::span<const AttentionPart> parts{};  ///< any number, each as large as `out`
+  HeadsView out{};                   ///< written whole; may be the very view of a part, apart from all else; any dtype
+  float* log_sum_exp = nullptr;      ///< as in Attention, written; may be that of a part; null: not wanted
+  int threads = 1;                   ///< as in RotaryCall: the bits do not depend on it
+  const ThreadPool* pool = nullptr;  ///< OpenMP's threads if null
+};
+
+/// What is wrong with it, or nothing: shapes, dtypes, addresses. Overlapping memory is not found. Paths:
+/// "parts[1].heads", "parts[0].log_sum_exp".
+[[nodiscard]] std::optional<Error> check_attention_merge(const AttentionMerge& merge);
+
+/// Requires check_attention_merge() to have nothing to say. Never fails or throws; allocates nothing.
+void merge_attention(const AttentionMerge& merge) noexcept;
 
 }  // namespace ropewalk
