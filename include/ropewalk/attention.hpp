@@ -29,6 +29,7 @@ struct AttentionMask {
   static constexpr AttentionMask sliding(std::int64_t keys) noexcept { return {keys - 1, 0}; }
   /// Causal, all but the last `keys` keys: what sliding(keys) leaves.
   static constexpr AttentionMask beyond(std::int64_t keys) noexcept { return {kUnlimited, -keys}; }
+  bool operator==(const AttentionMask&) const = default;
 };
 
 /// What is added to the scores, asked for in blocks while they are formed; of an encoding of relative positions, say.

@@ -270,6 +270,7 @@ const MropeFamily* find_mrope_family(std::string_view model_type) noexcept;
 struct DualChunk {
   std::int64_t chunk_size = 0;
   std::int64_t local_size = 0;  ///< in [0, chunk_size)
+  bool operator==(const DualChunk&) const = default;
 };
 
 /// Which keys a query is turned for.

@@ -13,6 +13,7 @@
 #include <ropewalk/cuda.hpp>         //    ... in the memory of a device
 #include <ropewalk/kv_cache.hpp>     // 7. keep k and v, move k later          rows[slots, heads, head_dim] in a format
 #include <ropewalk/attention.hpp>    // 8. let q look at k and v, in blocks    out[batch, tokens, heads, value_dim]
+#include <ropewalk/position_maps.hpp>  //    ... near and far keys by other positions
 
 #include <ropewalk/absolute.hpp>     // instead of it: added to embeddings     x[batch, tokens, dim]
 #include <ropewalk/bias.hpp>         //    ... or to the scores                bias[heads, queries, keys]
