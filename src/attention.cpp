@@ -1,10 +1,12 @@
 // Attention: what may be asked, and how keys stream past queries.
 #include <ropewalk/attention.hpp>
 
+#include "attention_backward.hpp"
 #include "attention_few.hpp"
 #include "attention_panels.hpp"
 #include "attention_shape.hpp"
 #include "cpu/dispatch.hpp"
+#include "threads.hpp"
 #include "view_checks.hpp"
 
 #include <omp.h>
@@ -12,23 +14,25 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <cstring>
 #include <string>
 
 namespace ropewalk {
 namespace {
 
+std::optional<Error> check_heads(const char* name, const HeadsView& x) {
+  const Path path(name);
+  if (x.head_dim < 1 || x.head_dim > kMostAttentionHeadDim)
+    return invalid(path + ".head_dim",
+                   "want 1 to " + std::to_string(kMostAttentionHeadDim) + ", got " + std::to_string(x.head_dim));
+  return check_view(path, x, static_cast<int>(x.head_dim));
+}
+
 std::optional<Error> check_shapes(const Attention& a) {
-  const auto check = [](const char* name, const HeadsView& x) -> std::optional<Error> {
-    const Path path(name);
-    if (x.head_dim < 1 || x.head_dim > kMostAttentionHeadDim)
-      return invalid(path + ".head_dim",
-                     "want 1 to " + std::to_string(kMostAttentionHeadDim) + ", got " + std::to_string(x.head_dim));
-    return check_view(path, x, static_cast<int>(x.head_dim));
-  };
-  if (auto error = check("q", a.q)) return error;
-  if (auto error = check("k", a.k)) return error;
-  if (auto error = check("v", a.v)) return error;
-  if (auto error = check("out", a.out)) return error;
+  if (auto error = check_heads("q", a.q)) return error;
+  if (auto error = check_heads("k", a.k)) return error;
+  if (auto error = check_heads("v", a.v)) return error;
+  if (auto error = check_heads("out", a.out)) return error;
   if (auto error = want("k.batch", a.q.batch, a.k.batch)) return error;
   if (auto error = want("k.head_dim", a.q.head_dim, a.k.head_dim)) return error;
   if (a.q.heads > 0 && (a.k.heads < 1 || a.q.heads % a.k.heads != 0))
@@ -83,13 +87,48 @@ std::optional<Error> check_call(const Attention& attention) {
   return check_numbers(attention);
 }
 
+/// A gradient is of the shape of what it is a gradient of.
+std::optional<Error> check_gradient(const char* name, const HeadsView& x, const HeadsView& of) {
+  const Path path(name);
+  if (auto error = check_heads(name, x)) return error;
+  if (auto error = want(path + ".batch", of.batch, x.batch)) return error;
+  if (auto error = want(path + ".tokens", of.tokens, x.tokens)) return error;
+  if (auto error = want(path + ".heads", of.heads, x.heads)) return error;
+  return want(path + ".head_dim", of.head_dim, x.head_dim);
+}
+
+std::optional<Error> check_written_gradient(const char* name, const HeadsView& x, const HeadsView& of) {
+  if (auto error = check_gradient(name, x, of)) return error;
+  return has_elements(x) ? check_written(name, x) : std::nullopt;
+}
+
+std::optional<Error> check_gradients(const Attention& a, const AttentionGradients& g) {
+  if (auto error = check_gradient("d_out", g.d_out, a.out)) return error;
+  if (auto error = check_written_gradient("d_q", g.d_q, a.q)) return error;
+  if (auto error = check_written_gradient("d_k", g.d_k, a.k)) return error;
+  if (auto error = check_written_gradient("d_v", g.d_v, a.v)) return error;
+  if (has_elements(a.q) && a.log_sum_exp == nullptr) return invalid("log_sum_exp", "want an address, got null");
+  return std::nullopt;
+}
+
+std::optional<Error> check_target() {
+  if (std::string refused = cpu::target_error(); !refused.empty())
+    return Error{Code::kUnavailable, "ROPEWALK_TARGET", std::move(refused)};
+  return std::nullopt;
+}
+
+std::optional<Error> check_workspace(std::int64_t bytes, const AttentionCall& call) {
+  return want_at_least("workspace.size", bytes, static_cast<std::int64_t>(call.workspace.size()));
+}
+
 int most_threads(int wanted) noexcept { return wanted > 0 ? wanted : std::max(omp_get_max_threads(), 1); }
 
 // A thread is worth waking for this many products of a score and more.
 constexpr double kProductsPerThread = 1 << 18;
 
-int threads_for(const Attention& a, const AttentionShape& shape, const AttentionCall& call) noexcept {
-  if (call.threads == 1 || omp_in_parallel()) return 1;
+template <class Shape>
+int threads_for(const Attention& a, const Shape& shape, const AttentionCall& call) noexcept {
+  if (call.threads == 1 || omp_in_parallel() || (call.pool == nullptr && Forks::lost_threads())) return 1;
   const double scores = static_cast<double>(a.q.batch) * static_cast<double>(a.q.heads) *
                         static_cast<double>(a.q.tokens) * static_cast<double>(a.k.tokens);
   const double worth = scores * static_cast<double>(a.q.head_dim + a.v.head_dim) / kProductsPerThread;
@@ -112,24 +151,36 @@ void share_out(std::int64_t items, int threads, const ThreadPool* pool, const Ru
   if (pool != nullptr)
     return pool->run(
         pool->pool, threads, [](void* argument, int i) { static_cast<Work*>(argument)->take(i); }, &work);
+  Forks::note_threads();
 #pragma omp parallel num_threads(threads)
   work.take(omp_get_thread_num());
+}
+
+/// Has what a workspace is computed from.
+bool has_shape(const Attention& a) noexcept {
+  return has_elements(a.q) && a.k.heads >= 1 && a.q.heads % a.k.heads == 0 &&
+         std::min(a.q.head_dim, a.v.head_dim) >= 1 && std::max(a.q.head_dim, a.v.head_dim) <= kMostAttentionHeadDim;
+}
+
+/// Of d_k and d_v where there are no queries.
+void write_zeros(const HeadsView& x) noexcept {
+  for (std::int64_t row = 0; row < x.batch; ++row)
+    for (std::int64_t t = 0; t < x.tokens; ++t)
+      for (std::int64_t h = 0; h < x.heads; ++h)
+        std::memset(written_element(x, row, t, h), 0, static_cast<std::size_t>(x.head_dim) * size_of(x.dtype));
 }
 
 }  // namespace
 
 std::int64_t attention_workspace(const Attention& attention, int threads) noexcept {
-  if (!has_elements(attention.q) || attention.k.heads < 1 || attention.q.heads % attention.k.heads != 0) return 0;
-  if (std::max(attention.q.head_dim, attention.v.head_dim) > kMostAttentionHeadDim) return 0;
+  if (!has_shape(attention)) return 0;
   return AttentionShape(attention).workspace(most_threads(threads));
 }
 
 std::optional<Error> check_attention(const Attention& attention, const AttentionCall& call) {
-  if (std::string refused = cpu::target_error(); !refused.empty())
-    return Error{Code::kUnavailable, "ROPEWALK_TARGET", std::move(refused)};
+  if (auto error = check_target()) return error;
   if (auto error = check_call(attention)) return error;
-  return want_at_least("workspace.size", attention_workspace(attention, call.threads),
-                       static_cast<std::int64_t>(call.workspace.size()));
+  return check_workspace(attention_workspace(attention, call.threads), call);
 }
 
 void attend(const Attention& attention, const AttentionCall& call) noexcept {
@@ -144,6 +195,47 @@ void attend(const Attention& attention, const AttentionCall& call) noexcept {
     const QueryPanels pass(attention, shape, call.workspace, threads);
     share_out(pass.items(), threads, call.pool, [&](std::int64_t i, int thread) { pass.run(i, thread); });
   }
+}
+
+std::int64_t score_gradient_parts(const Attention& attention) noexcept {
+  if (!has_shape(attention)) return 0;
+  const auto blocks_of = [](std::int64_t keys) { return (keys + kBlockKeys - 1) / kBlockKeys; };
+  std::int64_t blocks = 0;
+  const auto& starts = attention.key_starts;
+  for (std::size_t s = 1; s < starts.size(); ++s) blocks += blocks_of(starts[s] - starts[s - 1]);
+  return attention.q.batch * attention.k.heads * (starts.empty() ? blocks_of(attention.k.tokens) : blocks);
+}
+
+std::int64_t attention_backward_workspace(const Attention& attention, int threads) noexcept {
+  if (!has_shape(attention)) return 0;
+  return BackwardShape(attention).workspace(most_threads(threads));
+}
+
+std::optional<Error> check_attention_backward(const Attention& attention, const AttentionGradients& gradients,
+                                              const AttentionCall& call) {
+  if (auto error = check_target()) return error;
+  if (auto error = check_call(attention)) return error;
+  if (auto error = check_gradients(attention, gradients)) return error;
+  return check_workspace(attention_backward_workspace(attention, call.threads), call);
+}
+
+void attend_backward(const Attention& attention, const AttentionGradients& gradients,
+                     const AttentionCall& call) noexcept {
+  if (!has_elements(attention.q)) {
+    write_zeros(gradients.d_k);
+    write_zeros(gradients.d_v);
+    return;
+  }
+  const BackwardShape shape(attention);
+  const int threads = threads_for(attention, shape, call);
+  const BackwardPass pass(attention, gradients, shape, call.workspace, threads);
+  const auto share = [&](std::int64_t items, auto step) {
+    share_out(items, threads, call.pool, [&](std::int64_t i, int thread) { (pass.*step)(i, thread); });
+  };
+  share(pass.mean_items(), &BackwardPass::form_means);
+  share(pass.key_items(), &BackwardPass::run_keys);
+  share(pass.query_items(), &BackwardPass::give_queries);
+  pass.give_temperature();
 }
 
 }  // namespace ropewalk

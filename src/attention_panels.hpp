@@ -3,6 +3,7 @@
 
 #include <ropewalk/attention.hpp>
 
+#include "attention_scores.hpp"
 #include "attention_shape.hpp"
 #include "cpu/dispatch.hpp"
 
@@ -22,6 +23,7 @@ class QueryPanels {
               int threads) noexcept
       : a_(attention),
         shape_(shape),
+        scores_(attention),
         kernels_(cpu::active_target().kernels->attention),
         in_pairs_(attention.k.dtype == DType::kBFloat16 && kernels_.multiply_pairs != nullptr),
         workspace_(Stretches(workspace.data()).take(0)) {
@@ -51,11 +53,6 @@ class QueryPanels {
   }
 
  private:
-  /// A row of the batch and a key head.
-  struct Place {
-    std::int64_t row, head;
-  };
-
   // What one thread works with.
   struct Scratch {
     float *queries, *sums;   // [panels][channels][64]
@@ -78,23 +75,13 @@ class QueryPanels {
     }
   };
 
-  /// Columns [begin, end) of one sequence.
-  struct Panel {
-    std::int64_t begin, end;
-    KeyRange seen;       // by any of its queries
+  struct Panel : QueryColumns {
+    KeyRange seen{};     // by any of its queries
     bool begun = false;  // its sums hold something
-
-    std::int64_t columns() const noexcept { return end - begin; }
-    /// As the kernels take them.
-    std::int64_t padded() const noexcept { return (columns() + 15) / 16 * 16; }
   };
 
   std::int64_t item_columns() const noexcept { return panels_ * kPanelColumns; }
   std::int64_t blocks() const noexcept { return (shape_.columns + item_columns() - 1) / item_columns(); }
-  std::int64_t token_of(std::int64_t column) const noexcept { return column / shape_.group; }
-  std::int64_t head_of(Place place, std::int64_t column) const noexcept {
-    return place.head * shape_.group + column % shape_.group;
-  }
   /// 32-bit words that hold the channels of a query or key.
   std::int64_t words() const noexcept { return in_pairs_ ? (shape_.dim + 1) / 2 : shape_.dim; }
 
@@ -106,8 +93,8 @@ class QueryPanels {
     KeyRange all{std::numeric_limits<std::int64_t>::max(), 0};
     for (std::int64_t at = begin; at < end; at += kPanelColumns) {
       Panel& panel = panels[static_cast<std::size_t>(count)];
-      panel = {at, std::min(at + kPanelColumns, end), {}, false};
-      panel.seen = {sequence.seen(a_.mask, token_of(at)).begin, sequence.seen(a_.mask, token_of(panel.end - 1)).end};
+      panel = {{at, std::min(at + kPanelColumns, end)}};
+      panel.seen = scores_.seen(sequence, panel);
       if (panel.seen.begin < panel.seen.end)
         all = {std::min(all.begin, panel.seen.begin), std::max(all.end, panel.seen.end)};
       take_queries(place, panel, count++, scratch);
@@ -136,9 +123,9 @@ class QueryPanels {
 
   void take_queries(Place place, const Panel& panel, std::int64_t index, Scratch& scratch) const noexcept {
     const std::int64_t stride = words(), dim = shape_.dim;
-    for (std::int64_t c = 0; c < panel.columns(); ++c) {
-      const std::int64_t column = panel.begin + c, token = token_of(column);
-      const std::byte* const from = element(a_.q, place.row, token, head_of(place, column));
+    for (std::int64_t c = 0; c < panel.count(); ++c) {
+      const std::int64_t column = panel.begin + c, token = scores_.token_of(column);
+      const std::byte* const from = element(a_.q, place.row, token, scores_.head_of(place, column));
       float* const to = scratch.stage + c * stride;
       if (!in_pairs_) {
         kernels_.widen[static_cast<std::size_t>(a_.q.dtype)](from, 0, 1, dim, to, 0);
@@ -158,7 +145,7 @@ class QueryPanels {
       scratch.inverse[index * kPanelColumns + c] = static_cast<float>(1.0 / scale);
     }
     // Columns up to the next 16 are computed and not used.
-    for (std::int64_t c = panel.columns(); c < panel.padded(); ++c) {
+    for (std::int64_t c = panel.count(); c < panel.padded(); ++c) {
       std::fill_n(scratch.stage + c * stride, stride, 0.0f);
       scratch.factor[index * kPanelColumns + c] = scratch.inverse[index * kPanelColumns + c] = 1.0f;
     }
@@ -209,8 +196,10 @@ class QueryPanels {
                          .rows = keys,
                          .depth = shape_.dim,
                          .columns = panel.padded()});
-    if (a_.bias.fill != nullptr) add_bias(place, sequence, panel, index, first, last, scratch);
-    hide(sequence, panel, first, last, scratch.scores);
+    if (a_.bias.fill != nullptr)
+      scores_.add_bias(place, sequence, panel, first, last, scratch.inverse + at, scratch.stage, scratch.biases,
+                       scratch.scores);
+    scores_.hide(sequence, panel, first, last, scratch.scores);
     const cpu::SoftmaxPanel softmax{.scores = scratch.scores,
                                     .keys = keys,
                                     .columns = panel.padded(),
@@ -247,51 +236,14 @@ class QueryPanels {
     }
   }
 
-  /// What the queries of a panel do not all see becomes -infinity. Windows move on with the queries: at a key, those
-  /// that do not reach it yet are the first columns, and those that have left it behind the last ones.
-  void hide(const Sequence& sequence, const Panel& panel, std::int64_t first, std::int64_t last,
-            float* scores) const noexcept {
-    constexpr float kNone = -std::numeric_limits<float>::infinity();
-    const std::int64_t first_token = token_of(panel.begin), last_token = token_of(panel.end - 1);
-    const KeyRange of_first = sequence.seen(a_.mask, first_token), of_last = sequence.seen(a_.mask, last_token);
-    // The first token sees the least to the right, the last one to the left.
-    for (std::int64_t t = first_token, j = std::max(first, of_first.end); j < last; ++j) {
-      while (t <= last_token && sequence.seen(a_.mask, t).end <= j) ++t;
-      const std::int64_t hidden = std::clamp(t * shape_.group - panel.begin, std::int64_t{0}, panel.columns());
-      std::fill_n(scores + (j - first) * kPanelColumns, hidden, kNone);
-    }
-    for (std::int64_t t = first_token, j = first; j < std::min(last, of_last.begin); ++j) {
-      while (t <= last_token && sequence.seen(a_.mask, t).begin <= j) ++t;
-      const std::int64_t seen = std::clamp(t * shape_.group - panel.begin, std::int64_t{0}, panel.columns());
-      std::fill_n(scores + (j - first) * kPanelColumns + seen, panel.columns() - seen, kNone);
-    }
-  }
-
-  void add_bias(Place place, const Sequence& sequence, const Panel& panel, std::int64_t index, std::int64_t first,
-                std::int64_t last, Scratch& scratch) const noexcept {
-    const std::int64_t group = shape_.group;
-    for (std::int64_t h = 0; h < group; ++h) {
-      // The columns of this head are every group-th.
-      const std::int64_t token = (panel.begin - h + group - 1) / group, end = (panel.end - 1 - h) / group + 1;
-      if (panel.end - 1 < h || token >= end) continue;
-      a_.bias.fill(a_.bias.state, place.row, place.head * group + h, sequence.place(token) - sequence.first_key,
-                   end - token, first - sequence.first_key, last - first,
-                   scratch.stage + (token * group + h - panel.begin) * kBlockKeys, group * kBlockKeys);
-    }
-    for (std::int64_t c = panel.columns(); c < panel.padded(); ++c)
-      std::fill_n(scratch.stage + c * kBlockKeys, last - first, 0.0f);
-    kernels_.transpose(scratch.stage, kBlockKeys, panel.padded(), last - first, scratch.biases, kPanelColumns);
-    kernels_.add_scaled(scratch.scores, scratch.biases, scratch.inverse + index * kPanelColumns, last - first,
-                        panel.padded());
-  }
-
   void give_results(Place place, const Panel& panel, std::int64_t index, Scratch& scratch) const noexcept {
     const std::int64_t at = index * kPanelColumns, dim = shape_.value_dim;
     float* const sums = scratch.sums + at * dim;
     if (!panel.begun) std::fill_n(sums, kPanelColumns * dim, 0.0f);
     kernels_.transpose(sums, kPanelColumns, dim, panel.padded(), scratch.stage, dim);
-    for (std::int64_t c = 0; c < panel.columns(); ++c) {
-      const std::int64_t column = panel.begin + c, token = token_of(column), head = head_of(place, column);
+    for (std::int64_t c = 0; c < panel.count(); ++c) {
+      const std::int64_t column = panel.begin + c, token = scores_.token_of(column),
+                         head = scores_.head_of(place, column);
       const float total = scratch.total[at + c];
       const float share = total == 0.0f ? 0.0f : 1.0f / total;
       float* const row = scratch.stage + c * dim;
@@ -307,6 +259,7 @@ class QueryPanels {
 
   const Attention& a_;
   const AttentionShape& shape_;
+  const ScoreBlocks scores_;
   const cpu::AttentionKernels& kernels_;
   bool in_pairs_;
   float* workspace_;

@@ -67,7 +67,7 @@ struct Attention {
   std::int64_t temperature_batch_stride = 0;  ///< elements from a row to the next; 0: one for all rows
   ScoreFill bias{};                           ///< no `fill`: nothing is added
   /// [batch, heads, tokens], contiguous, written: ln of the sum of exp(score) over what each query sees, -infinity if
-  /// that is nothing. Null: not wanted.
+  /// that is nothing. Null: not wanted. Read by the backward pass.
   float* log_sum_exp = nullptr;
 };
 
@@ -104,6 +104,70 @@ std::int64_t attention_workspace(const Attention& attention, int threads) noexce
 /// Requires check_attention() to have nothing to say. Never fails or throws; allocates nothing, save what OpenMP keeps
 /// for its threads.
 void attend(const Attention& attention, const AttentionCall& call) noexcept;
+
+/// A block of the gradient of the scores as `bias` adds to them, for whoever wants the gradient of what was added.
+struct ScoreGradientBlock {
+  std::int64_t row = 0, head = 0;
+  std::int64_t first_query = 0, queries = 0, first_key = 0, keys = 0;  ///< counted as ScoreFill counts them
+  const float* d_score = nullptr;  ///< [queries, keys], `stride` from a row to the next; 0 where the mask hides
+  std::int64_t stride = 0;
+  /// In [0, score_gradient_parts()): blocks of one part come one after the other, in an order that neither threads nor
+  /// time change. Sums that are kept for each part, and added up afterwards, have the same bits always.
+  std::int64_t part = 0;
+  int thread = 0;  ///< in [0, the call's threads): blocks of one thread come one after the other
+};
+
+/// Told every block of d_score that any query sees, each once.
+struct ScoreGradient {
+  void* state = nullptr;  ///< handed back to `add`
+  /// Must not throw; is called by all threads at once. The block is gone when it returns.
+  void (*add)(void* state, const ScoreGradientBlock& block) = nullptr;
+};
+
+/// How many parts blocks of d_score are told in: one for each 128 keys of each sequence, row and key head. 0 as
+/// attention_workspace is.
+std::int64_t score_gradient_parts(const Attention& attention) noexcept;
+
+/// What goes back through an attention. With p = softmax(score):
+///
+///     d_v[j, g] = sum over h of g and t of p[h, t, j] d_out[t, h]
+///     d_score[h, t, j] = p[h, t, j] (d_out[t, h] . v[j, g] - d_out[t, h] . out[t, h])
+///     d_q[t, h] = softmax_scale * temperature[t] * sum over j of d_score[h, t, j] k[j, g]
+///     d_k[j, g] = sum over h of g and t of softmax_scale * temperature[t] * d_score[h, t, j] q[t, h]
+///     d_temperature[t] = softmax_scale * sum over h and j of d_score[h, t, j] (q[t, h] . k[j, g])
+struct AttentionGradients {
+  HeadsView d_out{};  ///< shape of out, read; any dtype
+  // Written whole, apart from each other and from what is read; any dtype. Zeros for a query that sees nothing and for
+  // a key that is not seen.
+  HeadsView d_q{};                 ///< shape of q
+  HeadsView d_k{};                 ///< shape of k
+  HeadsView d_v{};                 ///< shape of v
+  float* d_temperature = nullptr;  ///< [batch, tokens], contiguous, written; null: not wanted
+  ScoreGradient d_score{};         ///< no `add`: not wanted
+};
+
+/// As attention_workspace. Grows with the tokens: about one copy of q in float32 is among it.
+std::int64_t attention_backward_workspace(const Attention& attention, int threads) noexcept;
+
+/// As check_attention, with the gradients ("d_k.tokens") and log_sum_exp, which must be there.
+[[nodiscard]] std::optional<Error> check_attention_backward(const Attention& attention,
+                                                            const AttentionGradients& gradients,
+                                                            const AttentionCall& call);
+
+/// The gradients of the attention whose results `out` and log_sum_exp hold; both are read here. Probabilities are
+/// formed again from log_sum_exp in blocks: there is never a matrix of tokens by keys. `bias` is asked again and must
+/// say the same.
+///
+/// Everything is float32 whatever the dtypes (a 16-bit `out` is wrong by its rounding). The bits do not depend on
+/// threads, on the batch, or on what is packed beside a sequence; they do on the CPU target. A NaN or an infinity
+/// reaches the gradients of what sees it or is seen by it, and may reach other queries of the same 64 and other keys of
+/// the same 128.
+///
+/// The call's workspace is of attention_backward_workspace() bytes. Requires check_attention_backward() to have nothing
+/// to say. Never fails or throws; allocates nothing, save what OpenMP keeps for its threads. Threads wait for each
+/// other: a part of a pool that has begun must go on whether others have begun or not, as threads do.
+void attend_backward(const Attention& attention, const AttentionGradients& gradients,
+                     const AttentionCall& call) noexcept;
 
 /// What the same queries got from keys that no other part has.
 struct AttentionPart {

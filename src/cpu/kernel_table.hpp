@@ -111,6 +111,17 @@ struct SoftmaxPanel {
   float* correction = nullptr;    ///< [columns], written
 };
 
+/// Backwards through softmax, down the columns of scores[keys, columns], each by itself: p = 2^((score - top) factor)
+/// and gradient' = p (gradient - mean).
+struct SoftmaxGradientPanel {
+  float* scores = nullptr;     ///< kPanelColumns from a row to the next; p is written over it
+  float* gradients = nullptr;  ///< as the scores: of p; that of (score factor ln 2) is written over it
+  std::int64_t keys = 0, columns = 0;
+  const float* factor = nullptr;  ///< [columns], > 0
+  const float* top = nullptr;     ///< [columns], where p is 1; +infinity where nothing is seen
+  const float* mean = nullptr;    ///< [columns], the sum of p * gradient over all keys
+};
+
 /// A few queries, a row each, against many keys that are read where they lie.
 struct FewRows {
   const float* a = nullptr;  ///< [rows, head_dim]: queries, or [rows, keys]: weights
@@ -128,6 +139,7 @@ struct FewRows {
 struct AttentionKernels {
   void (*multiply)(const Product<float>& product) noexcept;
   void (*softmax)(const SoftmaxPanel& panel) noexcept;  ///< p is written over the scores
+  void (*softmax_gradient)(const SoftmaxGradientPanel& panel) noexcept;
   /// scores[j, c] += bias[j, c] * factor[c]; both kPanelColumns from a row to the next.
   void (*add_scaled)(float* scores, const float* bias, const float* factor, std::int64_t keys,
                      std::int64_t columns) noexcept;

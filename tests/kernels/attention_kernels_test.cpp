@@ -166,6 +166,44 @@ TEST_P(AttentionKernelsOnTarget, NothingIsSeenIsWeightedNothing) {
   EXPECT_EQ(panel[2 * kPanelColumns + 5], 0.0f);
 }
 
+TEST_P(AttentionKernelsOnTarget, GoesBackThroughSoftmax) {
+  for (const std::int64_t keys : {1, 7, 128})
+    for (const std::int64_t columns : {16, 48, 64}) {
+      auto scores = gaussian(keys * kPanelColumns, 30, 1), gradients = gaussian(keys * kPanelColumns, 3, 2);
+      auto factor = gaussian(64, 1, 3), top = gaussian(64, 1, 4);
+      const auto mean = gaussian(64, 1, 5);
+      for (float& x : factor) x = std::abs(x) + 0.1f;
+      for (float& x : top) x = 90.0f + x;
+      top[1] = kInf;
+      scores[2] = -kInf;
+      auto p = scores, d = gradients;
+      kernels().softmax_gradient({.scores = p.data(),
+                                  .gradients = d.data(),
+                                  .keys = keys,
+                                  .columns = columns,
+                                  .factor = factor.data(),
+                                  .top = top.data(),
+                                  .mean = mean.data()});
+      for (std::int64_t j = 0; j < keys; ++j)
+        for (std::int64_t c = 0; c < kPanelColumns; ++c) {
+          const auto at = static_cast<std::size_t>(j * kPanelColumns + c), i = static_cast<std::size_t>(c);
+          if (c >= columns) {
+            ASSERT_EQ(p[at], scores[at]) << "wrote beyond the columns";
+            ASSERT_EQ(d[at], gradients[at]) << "wrote beyond the columns";
+            continue;
+          }
+          const double x = (double{scores[at]} - double{top[i]}) * double{factor[i]}, want = std::exp2(x);
+          if (want == 0.0) {
+            ASSERT_EQ(p[at], 0.0f);
+            ASSERT_EQ(d[at], 0.0f);
+            continue;
+          }
+          ASSERT_NEAR(p[at], want, (4e-7 + std::abs(x) * 0x1p-22) * want + 1e-37);
+          ASSERT_NEAR(d[at], double{p[at]} * (double{gradients[at]} - double{mean[i]}), 1e-6 * want + 1e-36);
+        }
+    }
+}
+
 TEST_P(AttentionKernelsOnTarget, TransposesEveryShape) {
   for (const std::int64_t rows : {1, 4, 15, 16, 17, 64})
     for (const std::int64_t columns : {1, 8, 16, 31, 80}) {

@@ -133,6 +133,32 @@ void softmax(const SoftmaxPanel& panel) noexcept {
   for (; at < panel.columns; at += kLanes) softmax_columns<1>(panel, at);
 }
 
+template <int kVectors>
+inline void softmax_gradient_columns(const SoftmaxGradientPanel& panel, std::int64_t at) noexcept {
+  Vec top[kVectors], factor[kVectors], mean[kVectors];
+#pragma GCC unroll 8
+  for (int v = 0; v < kVectors; ++v) {
+    top[v] = load(Whole{}, panel.top + at + v * kLanes);
+    factor[v] = load(Whole{}, panel.factor + at + v * kLanes);
+    mean[v] = load(Whole{}, panel.mean + at + v * kLanes);
+  }
+  for (std::int64_t j = 0; j < panel.keys; ++j)
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) {
+      float* const score = panel.scores + j * kPanelColumns + at + v * kLanes;
+      float* const gradient = panel.gradients + j * kPanelColumns + at + v * kLanes;
+      const Vec p = exp2_of(mul(sub(load(Whole{}, score), top[v]), factor[v]));
+      store(Whole{}, p, score);
+      store(Whole{}, mul(p, sub(load(Whole{}, gradient), mean[v])), gradient);
+    }
+}
+
+void softmax_gradient(const SoftmaxGradientPanel& panel) noexcept {
+  std::int64_t at = 0;
+  for (; at + 4 * kLanes <= panel.columns; at += 4 * kLanes) softmax_gradient_columns<4>(panel, at);
+  for (; at < panel.columns; at += kLanes) softmax_gradient_columns<1>(panel, at);
+}
+
 void add_scaled(float* scores, const float* bias, const float* factor, std::int64_t keys,
                 std::int64_t columns) noexcept {
   for (std::int64_t j = 0; j < keys; ++j)

@@ -14,6 +14,7 @@ const KernelTable table = {
     .accumulate_row = {accumulate_row<float>, accumulate_row<BFloat16>, accumulate_row<Float16>},
     .attention = {.multiply = multiply,
                   .softmax = softmax,
+                  .softmax_gradient = softmax_gradient,
                   .add_scaled = add_scaled,
                   .transpose = transpose,
                   .widen = {widen_rows<float>, widen_rows<BFloat16>, widen_rows<Float16>},
