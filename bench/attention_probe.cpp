@@ -6,6 +6,9 @@
 // there and answers "ready". Then
 //
 //     run SECONDS      answers the median seconds of a call, of as many calls as fit
+//     backward         reads d_out.bin too, goes forwards and backwards once, writes d_q.bin, d_k.bin and d_v.bin and
+//                      answers "ready"
+//     train SECONDS    after that, as run: forwards and backwards
 //     read SECONDS     the same of reading k and v once on as many threads: what memory gives
 #include <ropewalk/attention.hpp>
 
@@ -32,6 +35,8 @@ struct Case {
   int causal = 0, threads = 1;
   std::string folder;
   std::vector<std::byte> q, k, v, out, workspace;
+  std::vector<std::byte> d_out, d_q, d_k, d_v, backward_workspace;  // if it is to go backwards
+  std::vector<float> log_sum_exp;
 
   std::vector<std::byte> read(const char* name, std::int64_t elements) const {
     std::vector<std::byte> data(static_cast<std::size_t>(elements) * size_of(dtype));
@@ -39,13 +44,28 @@ struct Case {
     if (!file.read(reinterpret_cast<char*>(data.data()), static_cast<std::streamsize>(data.size()))) std::exit(1);
     return data;
   }
+  void write(const char* name, const std::vector<std::byte>& data) const {
+    std::ofstream(folder + '/' + name, std::ios::binary)
+        .write(reinterpret_cast<const char*>(data.data()), static_cast<std::streamsize>(data.size()));
+  }
   Attention attention() {
     return {.q = HeadsView::bshd(q.data(), dtype, batch, tokens, heads, dim),
             .k = HeadsView::bshd(k.data(), dtype, batch, keys, kv_heads, dim),
             .v = HeadsView::bshd(v.data(), dtype, batch, keys, kv_heads, dim),
             .out = HeadsView::bshd(out.data(), dtype, batch, tokens, heads, dim),
             .softmax_scale = 1.0 / std::sqrt(static_cast<double>(dim)),
-            .mask = causal != 0 ? AttentionMask::causal() : AttentionMask::everything()};
+            .mask = causal != 0 ? AttentionMask::causal() : AttentionMask::everything(),
+            .log_sum_exp = log_sum_exp.empty() ? nullptr : log_sum_exp.data()};
+  }
+  AttentionGradients gradients() {
+    return {.d_out = HeadsView::bshd(d_out.data(), dtype, batch, tokens, heads, dim),
+            .d_q = HeadsView::bshd(d_q.data(), dtype, batch, tokens, heads, dim),
+            .d_k = HeadsView::bshd(d_k.data(), dtype, batch, keys, kv_heads, dim),
+            .d_v = HeadsView::bshd(d_v.data(), dtype, batch, keys, kv_heads, dim)};
+  }
+  void train() {
+    attend(attention(), {.threads = threads, .workspace = workspace});
+    attend_backward(attention(), gradients(), {.threads = threads, .workspace = backward_workspace});
   }
 };
 
@@ -99,8 +119,23 @@ int main() {
         return 1;
       }
       attend(now.attention(), call);
-      std::ofstream(now.folder + "/out.bin", std::ios::binary)
-          .write(reinterpret_cast<const char*>(now.out.data()), static_cast<std::streamsize>(now.out.size()));
+      now.write("out.bin", now.out);
+      std::cout << "ready" << std::endl;
+      continue;
+    }
+    if (verb == "backward") {
+      now.d_out = now.read("d_out.bin", now.batch * now.tokens * now.heads * now.dim);
+      now.d_q.resize(now.q.size()), now.d_k.resize(now.k.size()), now.d_v.resize(now.v.size());
+      now.log_sum_exp.resize(static_cast<std::size_t>(now.batch * now.heads * now.tokens));
+      now.backward_workspace.resize(
+          static_cast<std::size_t>(attention_backward_workspace(now.attention(), now.threads)));
+      if (const auto error = check_attention_backward(now.attention(), now.gradients(),
+                                                      {.threads = now.threads, .workspace = now.backward_workspace})) {
+        std::cerr << error->line() << '\n';
+        return 1;
+      }
+      now.train();
+      now.write("d_q.bin", now.d_q), now.write("d_k.bin", now.d_k), now.write("d_v.bin", now.d_v);
       std::cout << "ready" << std::endl;
       continue;
     }
@@ -109,6 +144,8 @@ int main() {
     const double median = median_seconds(seconds, [&] {
       if (verb == "run")
         attend(now.attention(), call);
+      else if (verb == "train")
+        now.train();
       else
         sink = sum_of(now.k, now.threads) + sum_of(now.v, now.threads);
     });
