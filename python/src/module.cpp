@@ -21,6 +21,8 @@ NB_MODULE(_core, m) {
   bind_config(m);
   bind_positions(m);
   bind_grids(m);
+  bind_absolute(m);
+  bind_bias(m);
   bind_layout(m);
   bind_rotary(m);
   bind_kv_cache(m);

@@ -4,6 +4,8 @@
 
 namespace ropewalk::python {
 
+void bind_absolute(nanobind::module_& m);
+void bind_bias(nanobind::module_& m);
 void bind_config(nanobind::module_& m);
 void bind_cuda(nanobind::module_& m);
 void bind_grids(nanobind::module_& m);

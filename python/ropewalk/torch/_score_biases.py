@@ -1,0 +1,353 @@
+"""Encodings that add to scores by position alone (`ropewalk/bias.hpp`)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Optional, Sequence, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from ropewalk import _core, bias
+from ropewalk._core import Error
+from ropewalk.torch import _encoding_ops
+from ropewalk.torch._attention import attention
+from ropewalk.torch._encoding import Entry, PositionEncoding, ScoreMod
+
+
+def constant(values: Sequence[Any], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Numbers of an encoding that are no parameters: made where they are wanted, so that no cast of a model rounds them."""
+    return torch.tensor(values, dtype=dtype, device=device)
+
+
+class ScoreBiasEncoding(PositionEncoding):
+    """What a ScoreBias adds. float32 and narrower scores get the library's entries on the CPU; float64 and other devices those of
+    `_entry`, the same formula in torch."""
+
+    adds_to_scores = True
+
+    shared = True
+
+    def _numbers(self, layer: int) -> Sequence[Tensor]:
+        """What was learned, in the order of ScoreBias.parameters."""
+        return ()
+
+    def _text(self) -> str:
+        raise NotImplementedError
+
+    def _entry(self, layer: int, dtype: torch.dtype, device: torch.device) -> Entry:
+        raise NotImplementedError
+
+    def _of_layer(self, parameter: Tensor, layer: int) -> Tensor:
+        return parameter if self.shared else parameter[layer]
+
+    def _sets(self, *shape: int) -> nn.Parameter:
+        return nn.Parameter(torch.empty(shape if self.shared else (self.layers, *shape)))
+
+    def _tokens(self, positions: Tensor) -> Tensor:
+        """Positions as ScoreBias counts them."""
+        return positions
+
+    def bias(
+        self, tokens: int, keys: Optional[int] = None, *, layer: int = 0, positions: Optional[Tensor] = None,
+        key_positions: Optional[Tensor] = None, dtype: torch.dtype = torch.float32, device: Any = None,
+    ) -> Tensor:
+        """What is added to scores, [heads, tokens, keys] or [batch, heads, tokens, keys]. No mask is in it."""
+        device = torch.device("cpu") if device is None else torch.device(device)
+        keys = tokens if keys is None else keys
+        q = torch.empty(1, tokens, 0, 0, device=device)
+        k = torch.empty(1, keys, 0, 0, device=device)
+        return self._bias(layer, *self._where(q, k, positions, key_positions), dtype, device)
+
+    def _bias(self, layer: int, positions: Tensor, key_positions: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
+        queries, keys = self._tokens(positions), self._tokens(key_positions)
+        if dtype == torch.float64 or device.type != "cpu":
+            if queries.ndim == 2 or keys.ndim == 2:
+                queries, keys = (one.unsqueeze(0) if one.ndim == 1 else one for one in (queries, keys))
+            heads = torch.arange(self.heads, device=device).view(-1, 1, 1)
+            entry = self._entry(layer, torch.float64 if dtype == torch.float64 else torch.float32, device)
+            return entry(heads, queries.unsqueeze(-2).unsqueeze(-1), keys.unsqueeze(-2).unsqueeze(-2))
+        learned = [one.float().flatten() for one in self._numbers(layer)]
+        numbers = torch.cat(learned) if learned else torch.empty(0, device=device)
+        return torch.ops.ropewalk.score_bias(numbers, queries, keys, self._text())
+
+    def _attend(
+        self, q: Tensor, k: Tensor, v: Tensor, layer: int, positions: Optional[Tensor], key_positions: Optional[Tensor], scale: float
+    ) -> Tensor:
+        queries, keys = self._where(q, k, positions, key_positions)
+        return attention(q, k, v, self._bias(layer, queries, keys, q.dtype, q.device), self.causal, scale)
+
+    def score_mod(
+        self, layer: int = 0, positions: Optional[Tensor] = None, key_positions: Optional[Tensor] = None
+    ) -> Optional[ScoreMod]:
+        self._check_layer(layer)
+        learned = list(self._numbers(layer))
+        device = next((one.device for one in (*learned, positions, key_positions) if one is not None), None)
+        entry = self._entry(layer, torch.float32, device if device is not None else torch.get_default_device())
+        queries, keys = (None if one is None else self._tokens(one) for one in (positions, key_positions))
+
+        def add(score: Tensor, b: Tensor, h: Tensor, q_idx: Tensor, kv_idx: Tensor) -> Tensor:
+            i = q_idx if queries is None else queries[q_idx]
+            j = kv_idx if keys is None else keys[kv_idx]
+            return score + entry(h, i, j).to(score.dtype)
+
+        return add
+
+
+class Alibi(ScoreBiasEncoding):
+    def __init__(self, *common: Any, bias_max: float = 8.0, slopes: Optional[Sequence[float]] = None, trained: bool = False) -> None:
+        super().__init__(*common)
+        values = _core.alibi_slopes(self.heads, bias_max).tolist() if slopes is None else [float(one) for one in slopes]
+        self._spec = bias.AlibiBias(self.heads, symmetric=not self.causal, bias_max=bias_max, slopes=() if slopes is None else values)
+        bias.ScoreBias(self._spec)
+        self._slopes = tuple(values)
+        self._line = _encoding_ops.text_of(self._spec) if slopes is None else ""
+        self.slopes = nn.Parameter(torch.tensor(values)) if trained or slopes is not None else None
+        if self.slopes is not None and not trained:
+            self.slopes.requires_grad_(False)
+        self._line = _encoding_ops.text_of(self._spec)
+
+    def _numbers(self, layer: int) -> Sequence[Tensor]:
+        return () if self.slopes is None else (self.slopes,)
+
+    def _text(self) -> str:
+        return self._line
+
+    def _entry(self, layer: int, dtype: torch.dtype, device: torch.device) -> Entry:
+        slopes = constant(self._slopes, dtype, device) if self.slopes is None else self.slopes.to(dtype)
+        return lambda h, i, j: -slopes[h] * ((i - j).clamp(min=0) if self.causal else (i - j).abs()).to(dtype)
+
+
+class T5(ScoreBiasEncoding):
+    def __init__(
+        self, *common: Any, num_buckets: int = 32, max_distance: int = 128, shared: bool = True, scale: Optional[float] = 1.0
+    ) -> None:
+        super().__init__(*common)
+        self.shared, self.num_buckets, self.max_distance = shared, num_buckets, max_distance
+        if scale is not None:
+            self.scale = float(scale)
+        self._starts = _core.t5_bucket_starts(num_buckets, max_distance, self.causal).tolist()
+        self._line = _encoding_ops.text_of(bias.T5Bias(self.heads, (), self.causal, num_buckets, max_distance))
+        self.table = self._sets(num_buckets, self.heads)
+        nn.init.normal_(self.table, std=self.model_dim**-0.5)
+
+    def _numbers(self, layer: int) -> Sequence[Tensor]:
+        return (self._of_layer(self.table, layer),)
+
+    def _text(self) -> str:
+        return self._line
+
+    def _entry(self, layer: int, dtype: torch.dtype, device: torch.device) -> Entry:
+        table = self._of_layer(self.table, layer).to(dtype)
+        # The bucket of each distance up to the last one's start: 114 entries at T5's own numbers.
+        edges = torch.tensor(self._starts, device=device)
+        last = min(self._starts[-1], 1 << 20)
+        bucket_of = torch.searchsorted(edges, torch.arange(last + 1, device=device), right=True) - 1
+        half = len(self._starts)
+
+        def entry(h: Any, i: Any, j: Any) -> Tensor:
+            n = i - j
+            if self.causal:
+                return table[bucket_of[n.clamp(0, last)], h]
+            return table[bucket_of[n.abs().clamp(max=last)] + half * (n < 0), h]
+
+        return entry
+
+
+class Kerple(ScoreBiasEncoding):
+    def __init__(self, *common: Any, kind: str = "log", shared: bool = True, smallest: float = 0.01) -> None:
+        super().__init__(*common)
+        if kind not in ("log", "power"):
+            raise Error(f'kind: want "log" or "power", got {kind!r}')
+        self.shared, self.kind, self.smallest = shared, kind, float(smallest)
+        self._line = _encoding_ops.text_of(bias.KerpleBias(self.heads, (), (), kind, not self.causal, self.smallest))  # type: ignore[arg-type]
+        self.r1, self.r2 = self._sets(self.heads), self._sets(self.heads)
+        nn.init.uniform_(self.r1, 0.0, 2.0)
+        nn.init.uniform_(self.r2, 0.0, 1.0)
+
+    def _numbers(self, layer: int) -> Sequence[Tensor]:
+        return self._of_layer(self.r1, layer), self._of_layer(self.r2, layer)
+
+    def _text(self) -> str:
+        return self._line
+
+    def _entry(self, layer: int, dtype: torch.dtype, device: torch.device) -> Entry:
+        r1, r2 = (_raised(one.to(dtype), self.smallest, limit)
+                  for one, limit in zip(self._numbers(layer), (math.inf, 2.0 if self.kind == "power" else math.inf)))
+
+        def entry(h: Any, i: Any, j: Any) -> Tensor:
+            n = ((i - j).clamp(min=0) if self.causal else (i - j).abs()).to(dtype)
+            if self.kind == "log":
+                return -r1[h] * torch.log1p(r2[h] * n)
+            # n = 0 by itself: the slope of a power there is none that a product with 0 would take away
+            return torch.where(n > 0, -r1[h] * torch.exp(r2[h] * torch.log(n.clamp(min=1))), 0.0)
+
+        return entry
+
+
+def _raised(x: Tensor, smallest: float, largest: float) -> Tensor:
+    """Cut, with the gradient of the value that it was cut to, as the authors' code has it: it assigns to the parameter's data."""
+    return x + (x.clamp(smallest, largest) - x).detach()
+
+
+class Fire(ScoreBiasEncoding):
+    def __init__(
+        self, *common: Any, width: int = 32, c: float = 0.1, threshold: float = 512.0, first_position: int = 0, epsilon: float = 1e-6,
+        shared: bool = False,
+    ) -> None:
+        super().__init__(*common)
+        if not self.causal:
+            raise Error("causal: want True, for FIRE divides by the query's own position, got False")
+        self.shared, self.width, self.threshold, self.epsilon = shared, width, float(threshold), float(epsilon)
+        self.first_position = first_position
+        spec = bias.FireBias(self.heads, [0.0] * width, [0.0] * width, [0.0] * (width * self.heads), [0.0] * self.heads, width,
+                             float(c), 1.0, self.threshold, first_position, self.epsilon)
+        bias.ScoreBias(spec)
+        self._line = _encoding_ops.text_of(spec)
+        self.c, self.threshold_multiplier = self._sets(), self._sets()
+        self.w1, self.b1 = self._sets(width), self._sets(width)
+        self.w2, self.b2 = self._sets(self.heads, width), self._sets(self.heads)
+        nn.init.constant_(self.c, c)
+        nn.init.constant_(self.threshold_multiplier, 1.0)
+        for part in (self.w1, self.b1):  # as Linear(1, width)
+            nn.init.uniform_(part, -1.0, 1.0)
+        for part in (self.w2, self.b2):  # as Linear(width, heads)
+            nn.init.uniform_(part, -(width**-0.5), width**-0.5)
+
+    def _numbers(self, layer: int) -> Sequence[Tensor]:
+        return tuple(self._of_layer(one, layer) for one in (self.c, self.threshold_multiplier, self.w1, self.b1, self.w2, self.b2))
+
+    def _text(self) -> str:
+        return self._line
+
+    def _entry(self, layer: int, dtype: torch.dtype, device: torch.device) -> Entry:
+        c, multiplier, w1, b1, w2, b2 = (one.to(dtype) for one in self._numbers(layer))
+        c, limit = c.abs(), (multiplier * self.threshold).abs()
+
+        def entry(h: Any, i: Any, j: Any) -> Tensor:
+            n = (i - j).clamp(min=0).to(dtype)
+            row = torch.maximum((i - self.first_position).to(dtype), limit)
+            x = torch.log1p(c * n) / (torch.log1p(c * row) + self.epsilon)
+            out = b2[h]
+            for unit in range(self.width):  # one number at a time, as kernels of score_mods want it
+                out = out + w2[h, unit] * torch.relu(w1[unit] * x + b1[unit])
+            return out
+
+        return entry
+
+
+class Sandwich(ScoreBiasEncoding):
+    def __init__(
+        self, *common: Any, dim: int = 128, theta: float = 10000.0, first_term: int = 0, subtrahend: Optional[float] = None
+    ) -> None:
+        super().__init__(*common)
+        self._spec = bias.SandwichBias(self.heads, dim, float(theta), first_term, dim / 2 if subtrahend is None else float(subtrahend))
+        bias.ScoreBias(self._spec)
+        self._line = _encoding_ops.text_of(self._spec)
+
+    def _text(self) -> str:
+        return self._line
+
+    def _entry(self, layer: int, dtype: torch.dtype, device: torch.device) -> Entry:
+        spec = self._spec
+        speeds = [spec.theta ** (-2.0 * (k + spec.first_term) / spec.dim) for k in range(spec.dim // 2)]
+
+        def entry(h: Any, i: Any, j: Any) -> Tensor:
+            n = (i - j).double()
+            total = torch.zeros_like(n)
+            for speed in speeds:
+                total = total + torch.cos(n * speed)
+            return ((total - spec.subtrahend) * (self.heads / 8.0) / (h + 1)).to(dtype)
+
+        return entry
+
+
+class _OfWindow(ScoreBiasEncoding):
+    """Tokens of a window, numbered row by row, behind a class token if there is one."""
+
+    def __init__(self, *common: Any, window: Optional[Tuple[int, int]], class_token: bool = False) -> None:
+        super().__init__(*common)
+        if window is None or len(window) != 2:
+            raise Error(f"window: want (rows, columns), got {window!r}")
+        if self.causal:
+            raise Error("causal: want False, for the tokens of a window have no order, got True")
+        self.rows, self.columns, self.class_token = int(window[0]), int(window[1]), class_token
+
+    def _check_positions(self, positions: Tensor, name: str, tokens: int, batch: int) -> Tensor:
+        """Rows and columns too."""
+        if isinstance(positions, Tensor) and positions.ndim > 1 and positions.shape[0] == 2 and (positions.ndim == 3 or batch != 2):
+            rows, columns = positions.unbind(0)
+            positions = rows * self.columns + columns + int(self.class_token)
+        return super()._check_positions(positions, name, tokens, batch)
+
+    def _place(self, i: Any, j: Any) -> Tensor:
+        """The row of the table of each pair of tokens."""
+        lead = int(self.class_token)
+        a, b = (i - lead).clamp(min=0), (j - lead).clamp(min=0)
+        width = 2 * self.columns - 1
+        down = torch.div(a, self.columns, rounding_mode="floor") - torch.div(b, self.columns, rounding_mode="floor")
+        across = a % self.columns - b % self.columns
+        place = (down + self.rows - 1) * width + across + self.columns - 1
+        if not lead:
+            return place
+        last = (2 * self.rows - 1) * width
+        place = torch.where(i == 0, last, place)
+        place = torch.where(j == 0, last + 1, place)
+        return torch.where((i == 0) & (j == 0), last + 2, place)
+
+
+class Window(_OfWindow):
+    def __init__(self, *common: Any, window: Optional[Tuple[int, int]] = None, class_token: bool = False, shared: bool = False) -> None:
+        super().__init__(*common, window=window, class_token=class_token)
+        self.shared = shared
+        places = (2 * self.rows - 1) * (2 * self.columns - 1) + 3 * int(class_token)
+        spec = bias.WindowBias(self.heads, self.rows, self.columns, [0.0] * (places * self.heads), class_token)
+        bias.ScoreBias(spec)
+        self._line = _encoding_ops.text_of(spec)
+        self.table = self._sets(places, self.heads)
+        nn.init.trunc_normal_(self.table, std=0.02)
+
+    def _numbers(self, layer: int) -> Sequence[Tensor]:
+        return (self._of_layer(self.table, layer),)
+
+    def _text(self) -> str:
+        return self._line
+
+    def _entry(self, layer: int, dtype: torch.dtype, device: torch.device) -> Entry:
+        table = self._of_layer(self.table, layer).to(dtype)
+        return lambda h, i, j: table[self._place(i, j), h]
+
+
+class LogCpb(_OfWindow):
+    def __init__(
+        self, *common: Any, window: Optional[Tuple[int, int]] = None, pretrained_window: Tuple[int, int] = (0, 0), width: int = 512,
+        shared: bool = False,
+    ) -> None:
+        super().__init__(*common, window=window)
+        self.shared, self.width = shared, width
+        self.pretrained = int(pretrained_window[0]), int(pretrained_window[1])
+        spec = bias.LogCpbBias(self.heads, self.rows, self.columns, [0.0] * (2 * width), [0.0] * width, [0.0] * (self.heads * width),
+                               *self.pretrained, width)
+        bias.ScoreBias(spec)
+        self._line = _encoding_ops.text_of(spec)
+        self.w1, self.b1, self.w2 = self._sets(width, 2), self._sets(width), self._sets(self.heads, width)
+        nn.init.trunc_normal_(self.w1, std=0.02)
+        nn.init.zeros_(self.b1)
+        nn.init.trunc_normal_(self.w2, std=0.02)
+
+    def _numbers(self, layer: int) -> Sequence[Tensor]:
+        return tuple(self._of_layer(one, layer) for one in (self.w1, self.b1, self.w2))
+
+    def _text(self) -> str:
+        return self._line
+
+    def _entry(self, layer: int, dtype: torch.dtype, device: torch.device) -> Entry:
+        w1, b1, w2 = (one.to(dtype) for one in self._numbers(layer))
+
+        def axis(side: int, trained: int) -> Tensor:
+            u = torch.arange(1 - side, side, device=device).to(torch.float64) * 8.0 / max((trained or side) - 1, 1)
+            return (u.sign() * torch.log2(u.abs() + 1.0) / 3.0).to(dtype)
+
+        places = torch.cartesian_prod(axis(self.rows, self.pretrained[0]), axis(self.columns, self.pretrained[1])).view(-1, 2)
+        table = 16.0 * torch.sigmoid(torch.relu(places @ w1.T + b1) @ w2.T)
+        return lambda h, i, j: table[self._place(i, j), h]
