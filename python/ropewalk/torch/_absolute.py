@@ -101,6 +101,9 @@ class LearnedEmbedding(nn.Module):
         embedding_scale: float = 1.0, std: float = 0.02,
     ) -> None:
         super().__init__()
+        for name, value in (("leading", leading), ("position_offset", position_offset)):
+            if not isinstance(value, int) or value < 0:
+                raise Error(f"{name}: want a whole number >= 0, got {value!r}")
         if grid is not None and rows != leading + grid[0] * grid[1]:
             raise Error(f"rows: want {leading + grid[0] * grid[1]}, {leading} and a grid of {grid[0]} x {grid[1]}, got {rows}")
         self.grid, self.leading = grid, leading
@@ -109,14 +112,17 @@ class LearnedEmbedding(nn.Module):
         nn.init.normal_(self.weight, std=std)
 
     def forward(self, x: Tensor, positions: Optional[Tensor] = None) -> Tensor:
-        """x: [batch, tokens, dim]. positions: [tokens], [batch, tokens], or [2, tokens] or [2, batch, tokens] on a grid; None: 0, 1, ..."""
+        """x: [batch, tokens, dim]. positions: [tokens] or [batch, tokens], with a grid [tokens], [2, tokens] or [2, batch, tokens];
+        None: 0, 1, ..."""
         rows, dim = self.weight.shape
         if x.ndim != 3 or x.shape[-1] != dim:
             raise Error(f"x: want [batch, tokens, {dim}], got {list(x.shape)}")
         tokens = x.shape[1]
         if positions is None:
             positions = torch.arange(tokens, device=x.device)
-        if self.grid is not None and positions.ndim > 1 and positions.shape[0] == 2 and (positions.ndim == 3 or x.shape[0] != 2):
+        if self.grid is not None and positions.ndim > 1:
+            if positions.shape[0] != 2 or positions.ndim > 3:
+                raise Error(f"positions: want [{tokens}], [2, {tokens}] or [2, {x.shape[0]}, {tokens}], got {list(positions.shape)}")
             positions = positions[0] * self.grid[1] + positions[1] + self.leading
         if positions.ndim not in (1, 2) or positions.shape[-1] != tokens or (positions.ndim == 2 and positions.shape[0] not in (1, x.shape[0])):
             raise Error(f"positions: want [{tokens}] or [{x.shape[0]}, {tokens}], got {list(positions.shape)}")

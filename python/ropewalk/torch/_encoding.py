@@ -81,15 +81,17 @@ class PositionEncoding(nn.Module):
         return self._attend(q, k, v, layer, positions, key_positions, self.scale if scale is None else scale)
 
     def score_mod(
-        self, layer: int = 0, positions: Optional[Tensor] = None, key_positions: Optional[Tensor] = None
+        self, layer: int = 0, positions: Optional[Tensor] = None, key_positions: Optional[Tensor] = None, *, q: Optional[Tensor] = None,
+        k: Optional[Tensor] = None,
     ) -> Optional[ScoreMod]:
         """f(score, b, h, q_idx, kv_idx) for torch.nn.attention.flex_attention, to be called with scale=self.scale; None where nothing
         is added to scores. Masks are not in it.
 
         positions, key_positions: [tokens] where a query or key is not at its own index, as in a cache.
+        q, k: what attends, for encodings that add what queries or keys say: "shaw" (values=False), "transformer-xl", "deberta".
         """
         self._check_layer(layer)
-        return None
+        return self._score_mod(layer, positions, key_positions, q, k)
 
     # ---- what encodings fill in
 
@@ -103,6 +105,11 @@ class PositionEncoding(nn.Module):
         self, q: Tensor, k: Tensor, v: Tensor, layer: int, positions: Optional[Tensor], key_positions: Optional[Tensor], scale: float
     ) -> Tensor:
         return attention(q, k, v, None, self.causal, scale)
+
+    def _score_mod(
+        self, layer: int, positions: Optional[Tensor], key_positions: Optional[Tensor], q: Optional[Tensor], k: Optional[Tensor]
+    ) -> Optional[ScoreMod]:
+        return None
 
     # ---- shapes
 

@@ -8,7 +8,8 @@ from typing import Any, Dict, Optional, Type
 from ropewalk._core import Error
 from ropewalk.torch._absolute import Learned, Sinusoids
 from ropewalk.torch._encoding import NoPosition, PositionEncoding
-from ropewalk.torch._rotations import Rope
+from ropewalk.torch._relative import Cope, Deberta, Shaw, TransformerXl
+from ropewalk.torch._rotations import Fope, Rope, RopeMixed, Xpos
 from ropewalk.torch._score_biases import Alibi, Fire, Kerple, LogCpb, Sandwich, T5, Window
 
 ENCODINGS: Dict[str, Type[PositionEncoding]] = {
@@ -16,6 +17,9 @@ ENCODINGS: Dict[str, Type[PositionEncoding]] = {
     "sinusoidal": Sinusoids,
     "learned": Learned,
     "rope": Rope,
+    "xpos": Xpos,
+    "rope-mixed": RopeMixed,
+    "fope": Fope,
     "t5": T5,
     "alibi": Alibi,
     "kerple": Kerple,
@@ -23,6 +27,10 @@ ENCODINGS: Dict[str, Type[PositionEncoding]] = {
     "sandwich": Sandwich,
     "window": Window,
     "log-cpb": LogCpb,
+    "shaw": Shaw,
+    "transformer-xl": TransformerXl,
+    "deberta": Deberta,
+    "cope": Cope,
 }
 
 
@@ -32,7 +40,8 @@ def position_encoding(
 ) -> PositionEncoding:
     """A position encoding by its name, with whatever is learned in it at its start.
 
-    name: "none", "sinusoidal", "learned"; "rope"; "t5", "alibi", "kerple", "fire", "sandwich"; "window", "log-cpb" (tokens of a window).
+    name: "none", "sinusoidal", "learned"; "rope", "xpos", "rope-mixed", "fope"; "t5", "alibi", "kerple", "fire", "sandwich"; "window",
+        "log-cpb" (tokens of a window); "shaw", "transformer-xl", "deberta", "cope".
     model_dim: channels of an embedding. heads, head_dim, kv_heads: of attention; kv_heads None: as heads.
     layers: how many there are; what is learned is shared by them or not, as published (`shared` says otherwise).
     max_tokens: rows of "learned"; no bound of the others.

@@ -159,6 +159,11 @@ def _turn(
     return torch.ops.ropewalk.rotate_qk(q, k, positions, first, rotary.text, layout, direction)
 
 
+def turned(rotary: Rotary, x: Tensor, position_ids: Tensor, is_key: bool) -> Tensor:
+    """One tensor, as queries or as keys."""
+    return _turn(rotary, x, None, position_ids, None, None, "bshd", "forward", is_key)  # type: ignore[no-any-return]
+
+
 # ---- through the dispatcher
 
 

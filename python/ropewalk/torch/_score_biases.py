@@ -77,13 +77,12 @@ class ScoreBiasEncoding(PositionEncoding):
         queries, keys = self._where(q, k, positions, key_positions)
         return attention(q, k, v, self._bias(layer, queries, keys, q.dtype, q.device), self.causal, scale)
 
-    def score_mod(
-        self, layer: int = 0, positions: Optional[Tensor] = None, key_positions: Optional[Tensor] = None
+    def _score_mod(
+        self, layer: int, positions: Optional[Tensor], key_positions: Optional[Tensor], q: Optional[Tensor], k: Optional[Tensor]
     ) -> Optional[ScoreMod]:
-        self._check_layer(layer)
         learned = list(self._numbers(layer))
         device = next((one.device for one in (*learned, positions, key_positions) if one is not None), None)
-        entry = self._entry(layer, torch.float32, device if device is not None else torch.get_default_device())
+        entry = self._entry(layer, torch.float32, torch.empty(0).device if device is None else device)
         queries, keys = (None if one is None else self._tokens(one) for one in (positions, key_positions))
 
         def add(score: Tensor, b: Tensor, h: Tensor, q_idx: Tensor, kv_idx: Tensor) -> Tensor:
@@ -222,15 +221,18 @@ class Fire(ScoreBiasEncoding):
 
     def _entry(self, layer: int, dtype: torch.dtype, device: torch.device) -> Entry:
         c, multiplier, w1, b1, w2, b2 = (one.to(dtype) for one in self._numbers(layer))
-        c, limit = c.abs(), (multiplier * self.threshold).abs()
+        c, limit = c.abs().view(1), (multiplier * self.threshold).abs().view(1)
 
         def entry(h: Any, i: Any, j: Any) -> Tensor:
+            # One number at a time and each by an index that is a tensor, as the kernels and gradients of score_mods want it.
+            zero = torch.zeros_like(h)
             n = (i - j).clamp(min=0).to(dtype)
-            row = torch.maximum((i - self.first_position).to(dtype), limit)
-            x = torch.log1p(c * n) / (torch.log1p(c * row) + self.epsilon)
+            row = torch.maximum((i - self.first_position).to(dtype), limit[zero])
+            x = torch.log1p(c[zero] * n) / (torch.log1p(c[zero] * row) + self.epsilon)
             out = b2[h]
-            for unit in range(self.width):  # one number at a time, as kernels of score_mods want it
-                out = out + w2[h, unit] * torch.relu(w1[unit] * x + b1[unit])
+            for unit in range(self.width):
+                at = zero + unit
+                out = out + w2[h, at] * torch.relu(w1[at] * x + b1[at])
             return out
 
         return entry
@@ -274,10 +276,11 @@ class _OfWindow(ScoreBiasEncoding):
         self.rows, self.columns, self.class_token = int(window[0]), int(window[1]), class_token
 
     def _check_positions(self, positions: Tensor, name: str, tokens: int, batch: int) -> Tensor:
-        """Rows and columns too."""
-        if isinstance(positions, Tensor) and positions.ndim > 1 and positions.shape[0] == 2 and (positions.ndim == 3 or batch != 2):
-            rows, columns = positions.unbind(0)
-            positions = rows * self.columns + columns + int(self.class_token)
+        """[tokens], numbers in the window; or rows and columns, [2, tokens] or [2, batch, tokens]."""
+        if isinstance(positions, Tensor) and positions.ndim > 1:
+            if positions.shape[0] != 2 or positions.ndim > 3:
+                raise Error(f"{name}: want [{tokens}], [2, {tokens}] or [2, {batch}, {tokens}], got {list(positions.shape)}")
+            positions = positions[0] * self.columns + positions[1] + int(self.class_token)
         return super()._check_positions(positions, name, tokens, batch)
 
     def _place(self, i: Any, j: Any) -> Tensor:
