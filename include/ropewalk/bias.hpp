@@ -229,8 +229,16 @@ class ScoreBias {
   std::optional<Error> add_gradient(const BiasAxis& queries, const BiasAxis& keys, const ConstBiasView& d_bias,
                                     std::span<double> d_parameters) const;
 
+  /// The same for one head, whose entries are head 0 of d_bias.
+  /// Errors: "head" too.
+  std::optional<Error> add_gradient_head(int head, const BiasAxis& queries, const BiasAxis& keys,
+                                         const ConstBiasView& d_bias, std::span<double> d_parameters) const;
+
  private:
   struct Prepared;
+  struct Heads;
+  std::optional<Error> add_gradient(const Heads& heads, const BiasAxis& queries, const BiasAxis& keys,
+                                    const ConstBiasView& d_bias, std::span<double> d_parameters) const;
   explicit ScoreBias(std::shared_ptr<const Prepared> prepared) : prepared_(std::move(prepared)) {}
   std::shared_ptr<const Prepared> prepared_;
 };

@@ -543,6 +543,25 @@ TEST(BiasGradient, BlocksAddUpToTheWhole) {
   }
 }
 
+TEST(BiasGradient, OfEachHeadAddsUpToThatOfAll) {
+  for (const BiasSpec& spec : every_spec()) {
+    const ScoreBias bias = made(spec);
+    const std::int64_t tokens = 12;
+    const std::vector<float> d = normal(static_cast<std::size_t>(bias.heads() * tokens * tokens), 14);
+    const auto whole = ConstBiasView::contiguous(d.data(), tokens, tokens);
+    std::vector<double> at_once(bias.parameter_count()), by_heads(at_once);
+    const auto all = BiasAxis::range(0, tokens);
+    ASSERT_FALSE(bias.add_gradient(all, all, whole, at_once));
+    for (int h = 0; h < bias.heads(); ++h)
+      ASSERT_FALSE(bias.add_gradient_head(
+          h, all, all, ConstBiasView::contiguous(&whole.at(h, 0, 0), tokens, tokens), by_heads));
+    for (std::size_t p = 0; p < at_once.size(); ++p)
+      EXPECT_NEAR(by_heads[p], at_once[p], 1e-9 * (1 + std::abs(at_once[p]))) << name_of(spec);
+    EXPECT_EQ(bias.add_gradient_head(bias.heads(), all, all, whole, by_heads)->path, "head") << name_of(spec);
+    EXPECT_EQ(bias.add_gradient_head(-1, all, all, whole, by_heads)->path, "head") << name_of(spec);
+  }
+}
+
 // Biases of the hidden layer start at 0, and the diagonal's input is 0: every unit is at its kink there.
 TEST(BiasGradient, FireHasNoSlopeAtAKink) {
   FireBias o = fire();

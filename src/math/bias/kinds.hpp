@@ -1,7 +1,7 @@
 // The kinds of bias, prepared. Those that depend on the distance alone have
 //
-//     for_heads(n, heads, put)    put(h, value) for those heads, at distance n = query - key
-//     add_gradient(n, d, out)     out[p] += sum over h of d(h) * d value(h, n) / d parameter p
+//     for_heads(n, heads, put)           put(h, value) for those heads, at distance n = query - key
+//     add_gradient(n, heads, d, out)     out[p] += sum over those h of d(h) * d value(h, n) / d parameter p
 //
 // and the others the same for a query and a key.
 #pragma once
@@ -56,9 +56,9 @@ class Alibi {
     for (std::size_t h = heads.first; h < heads.end; ++h) put(h, 0.0 - slopes_[h] * length);
   }
   template <class D>
-  void add_gradient(std::int64_t n, const D& d, std::span<double> out) const {
+  void add_gradient(std::int64_t n, Heads heads, const D& d, std::span<double> out) const {
     const double length = length_of(n, symmetric_);
-    for (std::size_t h = 0; h < slopes_.size(); ++h) out[h] -= length * d(h);
+    for (std::size_t h = heads.first; h < heads.end; ++h) out[h] -= length * d(h);
   }
 
  private:
@@ -77,9 +77,9 @@ class T5 {
     for (std::size_t h = heads.first; h < heads.end; ++h) put(h, static_cast<double>(table_[row + h]));
   }
   template <class D>
-  void add_gradient(std::int64_t n, const D& d, std::span<double> out) const {
+  void add_gradient(std::int64_t n, Heads heads, const D& d, std::span<double> out) const {
     const std::size_t row = bucket(n) * heads_;
-    for (std::size_t h = 0; h < heads_; ++h) out[row + h] += d(h);
+    for (std::size_t h = heads.first; h < heads.end; ++h) out[row + h] += d(h);
   }
 
  private:
@@ -115,20 +115,19 @@ class Kerple {
       put(h, length == 0.0 ? 0.0 : -r1_[h] * (is_log ? fast_log1p(r2_[h] * length) : fast_exp(r2_[h] * log)));
   }
   template <class D>
-  void add_gradient(std::int64_t n, const D& d, std::span<double> out) const {
+  void add_gradient(std::int64_t n, Heads heads, const D& d, std::span<double> out) const {
     const double length = length_of(n, symmetric_);
     if (length == 0.0) return;
-    const std::size_t heads = r1_.size();
     const double log = fast_log(length);
-    for (std::size_t h = 0; h < heads; ++h) {
+    for (std::size_t h = heads.first; h < heads.end; ++h) {
       const double of_head = d(h);
       if (kind_ == KerpleKind::kLog) {
         out[h] -= fast_log1p(r2_[h] * length) * of_head;
-        out[heads + h] -= r1_[h] * length / (1.0 + r2_[h] * length) * of_head;
+        out[r1_.size() + h] -= r1_[h] * length / (1.0 + r2_[h] * length) * of_head;
       } else {
         const double power = fast_exp(r2_[h] * log);
         out[h] -= power * of_head;
-        out[heads + h] -= r1_[h] * power * log * of_head;
+        out[r1_.size() + h] -= r1_[h] * power * log * of_head;
       }
     }
   }
@@ -149,7 +148,7 @@ class Sandwich {
     for (std::size_t h = heads.first; h < heads.end; ++h) put(h, sum / (8.0 * static_cast<double>(h + 1) / heads_));
   }
   template <class D>
-  void add_gradient(std::int64_t, const D&, std::span<double>) const {}
+  void add_gradient(std::int64_t, Heads, const D&, std::span<double>) const {}
 
  private:
   double sum_of_cosines(std::int64_t n) const noexcept;
@@ -193,7 +192,7 @@ class Fire {
   };
   Sums no_sums() const;
   template <class D>
-  void gather(std::int64_t query, std::int64_t key, const D& d, Sums& sums) const {
+  void gather(std::int64_t query, std::int64_t key, Heads heads, const D& d, Sums& sums) const {
     const double length = length_of(distance(query, key), false);
     const double row = static_cast<double>(distance(query, first_position_));
     const double longest = std::max(row, threshold_);
@@ -201,9 +200,9 @@ class Fire {
     const std::size_t piece = piece_of(x);
     double d_x = 0.0;
     if (piece < knots_.size() && knots_[piece] == x) {
-      d_x = at_knot(x, d, sums.at_knots);
+      d_x = at_knot(x, heads, d, sums.at_knots);
     } else {
-      for (std::size_t h = 0; h < heads_; ++h) {
+      for (std::size_t h = heads.first; h < heads.end; ++h) {
         const std::size_t place = piece * heads_ + h;
         sums.of_d[place] += d(h);
         sums.of_dx[place] += d(h) * x;
@@ -223,13 +222,13 @@ class Fire {
   }
   /// The plain way through the network; returns the derivative of sum over h of d(h) f_h.
   template <class D>
-  double at_knot(double x, const D& d, std::vector<double>& out) const {
+  double at_knot(double x, Heads heads, const D& d, std::vector<double>& out) const {
     double d_x = 0.0;
     for (std::size_t unit = 0; unit < width_; ++unit) {
       const double hidden = w1_[unit] * x + b1_[unit];
       if (!(hidden > 0.0) || knot_of(unit) == x) continue;
       double d_hidden = 0.0;
-      for (std::size_t h = 0; h < heads_; ++h) {
+      for (std::size_t h = heads.first; h < heads.end; ++h) {
         out[kW1 + 2 * width_ + h * width_ + unit] += d(h) * hidden;
         d_hidden += d(h) * w2_[h * width_ + unit];
       }
@@ -237,7 +236,7 @@ class Fire {
       out[kW1 + width_ + unit] += d_hidden;
       d_x += d_hidden * w1_[unit];
     }
-    for (std::size_t h = 0; h < heads_; ++h) out[kW1 + (2 + heads_) * width_ + h] += d(h);
+    for (std::size_t h = heads.first; h < heads.end; ++h) out[kW1 + (2 + heads_) * width_ + h] += d(h);
     return d_x;
   }
   double knot_of(std::size_t unit) const noexcept { return -b1_[unit] / w1_[unit]; }
@@ -271,9 +270,9 @@ class Window {
     for (std::size_t h = heads.first; h < heads.end; ++h) put(h, static_cast<double>(table_[row + h]));
   }
   template <class D>
-  void gather(std::int64_t query, std::int64_t key, const D& d, std::span<double> d_table) const {
+  void gather(std::int64_t query, std::int64_t key, Heads heads, const D& d, std::span<double> d_table) const {
     const std::size_t row = row_of(query, key) * heads_;
-    for (std::size_t h = 0; h < heads_; ++h) d_table[row + h] += d(h);
+    for (std::size_t h = heads.first; h < heads.end; ++h) d_table[row + h] += d(h);
   }
   std::size_t table_size() const noexcept { return table_.size(); }
   /// From the table to what made it.

@@ -202,10 +202,10 @@ void fill_kind(const K& kind, math::Heads heads, const BiasAxis& queries, const 
 }
 
 template <class K>
-void add_kind_gradient(const K& kind, const BiasAxis& queries, const BiasAxis& keys, const ConstBiasView& d_bias,
-                       std::span<double> out) {
+void add_kind_gradient(const K& kind, math::Heads heads, const BiasAxis& queries, const BiasAxis& keys,
+                       const ConstBiasView& d_bias, std::span<double> out) {
   const auto entry = [&](std::size_t h, std::int64_t i, std::int64_t j) {
-    return static_cast<double>(d_bias.at(static_cast<std::int64_t>(h), i, j));
+    return static_cast<double>(d_bias.at(static_cast<std::int64_t>(h - heads.first), i, j));
   };
   const auto for_each_entry = [&](const auto& gather) {
     for (std::int64_t i = 0; i < queries.count; ++i)
@@ -215,12 +215,12 @@ void add_kind_gradient(const K& kind, const BiasAxis& queries, const BiasAxis& k
   if constexpr (kByDistance<K>) {
     if (!(is_run(queries) && is_run(keys)))
       return for_each_entry([&](std::int64_t query, std::int64_t key, const auto& d) {
-        kind.add_gradient(math::distance(query, key), d, out);
+        kind.add_gradient(math::distance(query, key), heads, d, out);
       });
     for_each_distance(queries.count, keys.count, [&](std::int64_t i, std::int64_t j) {
       const std::int64_t length = std::min(queries.count - i, keys.count - j);
       kind.add_gradient(
-          math::distance(queries.at(i), keys.at(j)),
+          math::distance(queries.at(i), keys.at(j)), heads,
           [&](std::size_t h) {
             double sum = 0.0;
             for (std::int64_t k = 0; k < length; ++k) sum += entry(h, i + k, j + k);
@@ -230,11 +230,13 @@ void add_kind_gradient(const K& kind, const BiasAxis& queries, const BiasAxis& k
     });
   } else if constexpr (std::is_same_v<K, math::Fire>) {
     math::Fire::Sums sums = kind.no_sums();
-    for_each_entry([&](std::int64_t query, std::int64_t key, const auto& d) { kind.gather(query, key, d, sums); });
+    for_each_entry(
+        [&](std::int64_t query, std::int64_t key, const auto& d) { kind.gather(query, key, heads, d, sums); });
     kind.propagate(sums, out);
   } else {
     std::vector<double> d_table(kind.table_size());
-    for_each_entry([&](std::int64_t query, std::int64_t key, const auto& d) { kind.gather(query, key, d, d_table); });
+    for_each_entry(
+        [&](std::int64_t query, std::int64_t key, const auto& d) { kind.gather(query, key, heads, d, d_table); });
     kind.propagate(d_table, out);
   }
 }
@@ -265,6 +267,8 @@ constexpr std::array<std::string_view, std::variant_size_v<BiasSpec>> kNames{"al
                                                                              "sandwich", "window", "log_cpb"};
 
 }  // namespace
+
+struct ScoreBias::Heads : math::Heads {};
 
 struct ScoreBias::Prepared {
   BiasSpec spec;
@@ -357,12 +361,26 @@ float ScoreBias::at(int head, std::int64_t query, std::int64_t key) const noexce
 
 std::optional<Error> ScoreBias::add_gradient(const BiasAxis& queries, const BiasAxis& keys, const ConstBiasView& d_bias,
                                              std::span<double> d_parameters) const {
+  return add_gradient(Heads{{0, math::index(heads())}}, queries, keys, d_bias, d_parameters);
+}
+
+std::optional<Error> ScoreBias::add_gradient_head(int head, const BiasAxis& queries, const BiasAxis& keys,
+                                                  const ConstBiasView& d_bias, std::span<double> d_parameters) const {
+  if (head < 0 || head >= heads())
+    return Error{Code::kInvalid, "head",
+                 "want a number in [0, " + std::to_string(heads() - 1) + "], got " + std::to_string(head)};
+  return add_gradient(Heads{{math::index(head), math::index(head) + 1}}, queries, keys, d_bias, d_parameters);
+}
+
+std::optional<Error> ScoreBias::add_gradient(const Heads& heads, const BiasAxis& queries, const BiasAxis& keys,
+                                             const ConstBiasView& d_bias, std::span<double> d_parameters) const {
   if (auto error = check_block(prepared_->kind, queries, keys, d_bias.data, "d_bias.data")) return error;
   if (d_parameters.size() != prepared_->parameter_count)
     return Error{Code::kInvalid, "d_parameters.size",
                  "want " + std::to_string(prepared_->parameter_count) + ", got " + std::to_string(d_parameters.size())};
   if (queries.count == 0 || keys.count == 0) return std::nullopt;
-  std::visit([&](const auto& kind) { add_kind_gradient(kind, queries, keys, d_bias, d_parameters); }, prepared_->kind);
+  std::visit([&](const auto& kind) { add_kind_gradient(kind, heads, queries, keys, d_bias, d_parameters); },
+             prepared_->kind);
   return std::nullopt;
 }
 
