@@ -50,6 +50,7 @@ from ropewalk._core import (
     t5_bucket_starts,
 )
 from ropewalk.absolute import Sinusoidal, SinusoidalSpec, SinusoidGridOptions, TableResize
+from ropewalk.attention import attend, attend_backward
 from ropewalk.bias import AlibiBias, FireBias, KerpleBias, LogCpbBias, SandwichBias, ScoreBias, T5Bias, WindowBias
 from ropewalk.cache import CacheView, HeadNorm, Rerotation, append_, shift_
 from ropewalk.checkpoint import explain, read_positions
@@ -139,6 +140,8 @@ __all__ = [
     "add_learned",
     "alibi_slopes",
     "append_",
+    "attend",
+    "attend_backward",
     "channel_order",
     "coordinates_from_audio_windows",
     "coordinates_from_grid",

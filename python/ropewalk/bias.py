@@ -188,6 +188,10 @@ class ScoreBias(_core.ScoreBias):
         """
         flat = np.zeros(self.parameter_count)
         self.add_gradient(queries, keys, d_bias, flat)
+        return self.named(flat)
+
+    def named(self, flat: np.ndarray) -> Dict[str, np.ndarray]:
+        """The parts of an array [parameter_count] in the order of add_gradient, by the name of their field."""
         return {name: flat[offset : offset + size].reshape(self._shape(name, size)) for name, offset, size in self.parameters}
 
     def _shape(self, name: str, size: int) -> Tuple[int, ...]:

@@ -23,6 +23,7 @@ NB_MODULE(_core, m) {
   bind_grids(m);
   bind_absolute(m);
   bind_bias(m);
+  bind_attention(m);
   bind_layout(m);
   bind_rotary(m);
   bind_kv_cache(m);

@@ -5,6 +5,7 @@
 namespace ropewalk::python {
 
 void bind_absolute(nanobind::module_& m);
+void bind_attention(nanobind::module_& m);
 void bind_bias(nanobind::module_& m);
 void bind_config(nanobind::module_& m);
 void bind_cuda(nanobind::module_& m);

@@ -73,7 +73,8 @@ def _fixed(text: str) -> bias.ScoreBias:
     return bias.ScoreBias(getattr(bias, kind)(**fields))
 
 
-def _prepared(text: str, numbers: Tensor) -> bias.ScoreBias:
+def prepared(text: str, numbers: Tensor) -> bias.ScoreBias:
+    """The operator of text_of(spec) with these learned numbers."""
     if numbers.numel() == 0:
         return _fixed(text)
     kind, fields, learned = _fields_of(text)
@@ -103,7 +104,7 @@ def _shape(queries: Tensor, keys: Tensor, heads: int) -> Tuple[Any, ...]:
 
 
 def _score_bias(numbers: Tensor, queries: Tensor, keys: Tensor, spec: str) -> Tensor:
-    made = _prepared(spec, numbers)
+    made = prepared(spec, numbers)
     q, k = queries.detach().cpu(), keys.detach().cpu()
     out = torch.empty(_shape(q, k, made.heads), dtype=torch.float32)
     if out.ndim == 3:
@@ -115,7 +116,7 @@ def _score_bias(numbers: Tensor, queries: Tensor, keys: Tensor, spec: str) -> Te
 
 
 def _score_bias_gradient(grad: Tensor, numbers: Tensor, queries: Tensor, keys: Tensor, spec: str) -> Tensor:
-    made = _prepared(spec, numbers)
+    made = prepared(spec, numbers)
     q, k, d = queries.detach().cpu(), keys.detach().cpu(), grad.detach().to("cpu", torch.float32)
     total = np.zeros(made.parameter_count)
     if d.ndim == 3:

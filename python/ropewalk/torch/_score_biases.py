@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ropewalk import _core, bias
 from ropewalk._core import Error
 from ropewalk.torch import _encoding_ops
-from ropewalk.torch._attention import attention
+from ropewalk.torch._attention import attention, has_kernel, streamed
 from ropewalk.torch._encoding import Entry, PositionEncoding, ScoreMod
 
 
@@ -67,13 +67,17 @@ class ScoreBiasEncoding(PositionEncoding):
             heads = torch.arange(self.heads, device=device).view(-1, 1, 1)
             entry = self._entry(layer, torch.float64 if dtype == torch.float64 else torch.float32, device)
             return entry(heads, queries.unsqueeze(-2).unsqueeze(-1), keys.unsqueeze(-2).unsqueeze(-2))
+        return torch.ops.ropewalk.score_bias(self._flat(layer, device), queries, keys, self._text())
+
+    def _flat(self, layer: int, device: torch.device) -> Tensor:
         learned = [one.float().flatten() for one in self._numbers(layer)]
-        numbers = torch.cat(learned) if learned else torch.empty(0, device=device)
-        return torch.ops.ropewalk.score_bias(numbers, queries, keys, self._text())
+        return torch.cat(learned) if learned else torch.empty(0, device=device)
 
     def _attend(
         self, q: Tensor, k: Tensor, v: Tensor, layer: int, positions: Optional[Tensor], key_positions: Optional[Tensor], scale: float
     ) -> Tensor:
+        if positions is None and key_positions is None and has_kernel(q, k, v):
+            return streamed(q, k, v, self._flat(layer, q.device), self._text(), self.causal, scale)
         queries, keys = self._where(q, k, positions, key_positions)
         return attention(q, k, v, self._bias(layer, queries, keys, q.dtype, q.device), self.causal, scale)
 
