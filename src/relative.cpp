@@ -29,6 +29,8 @@ using math::TableTerm;
 constexpr std::int64_t kTile = 8, kStageFloats = 8192;
 // Rows of a table, or keys, that they go over before results are gathered.
 constexpr std::int64_t kChunk = 256;
+// Keys of CoPE's walk whose gates are opened together; those behind the last position were for nothing.
+constexpr std::int64_t kKeysOfWalk = 64;
 
 using Stage = std::array<float, static_cast<std::size_t>(kStageFloats)>;
 using Products = std::array<float, static_cast<std::size_t>(kTile* kChunk)>;
@@ -136,11 +138,17 @@ void add_table(const Work& work, const TableTerm& term, const BiasView& out) noe
                                     .channels = work.dim,
                                     .out = products.data(),
                                     .out_stride = kChunk});
-        for (std::int64_t a = 0; a < as; ++a) {
-          const float* const of_a = products.data() + a * kChunk;
-          const std::int64_t* const row = rows.data() + a + bs - 1;
-          for (std::int64_t b = 0; b < bs; ++b) sides.entry(out, h, a0 + a, b0 + b) += scale * of_a[row[-b] - first];
-        }
+        const auto add = [&](std::int64_t a, std::int64_t b) {
+          const std::int64_t row = rows[index(a - b + bs - 1)];
+          sides.entry(out, h, a0 + a, b0 + b) += scale * products[index(a * kChunk + row - first)];
+        };
+        // Keys lie side by side in most blocks.
+        if (term.of_keys)
+          for (std::int64_t b = 0; b < bs; ++b)
+            for (std::int64_t a = 0; a < as; ++a) add(a, b);
+        else
+          for (std::int64_t a = 0; a < as; ++a)
+            for (std::int64_t b = 0; b < bs; ++b) add(a, b);
       }
     }
 }
@@ -178,7 +186,7 @@ struct Between {
   double weight = 0.0;  // of the second
 
   Between(double sum, std::int64_t positions) noexcept {
-    const double p = std::min(sum, static_cast<double>(positions - 1));
+    const double most = static_cast<double>(positions - 1), p = sum < most ? sum : most;  // a NaN is at the last one
     floor = static_cast<std::size_t>(p);
     weight = p - static_cast<double>(floor);
     ceil = floor + (weight > 0.0 ? 1 : 0);
@@ -189,8 +197,10 @@ struct Between {
   }
 };
 
-bool counts(const CopeTerm& cope, std::int64_t query, std::int64_t key) noexcept {
-  return !cope.causal || key <= query;
+/// The keys before this one count; the others have gates of 0. Keys are a run.
+std::int64_t end_of_counted(const CopeTerm& cope, std::int64_t query, const BiasAxis& keys) noexcept {
+  if (!cope.causal) return keys.count;
+  return std::clamp(math::distance(query, keys.first), std::int64_t{-1}, keys.count - 1) + 1;
 }
 
 /// Keys are walked from the last one down, so that a running sum is the position; those from first_key on, `count` of
@@ -216,30 +226,45 @@ void add_cope(const Work& work, std::int64_t first_key, std::int64_t count, cons
                                   .out = of_positions.data(),
                                   .out_stride = cope.positions});
       std::array<double, static_cast<std::size_t>(kTile)> sums{};
-      for (std::int64_t end = block.keys.count, begin = end; end > first_key; end = begin) {
-        begin = std::max(first_key, end - kChunk);
-        bool any = false;
+      std::array<std::int64_t, static_cast<std::size_t>(kTile)> ends{};  // behind the last key that counts
+      const auto value_at = [&](std::int64_t a, double sum) {
+        return static_cast<float>(work.p.scale *
+                                  Between(sum, cope.positions).of(of_positions.data() + a * cope.positions));
+      };
+      std::int64_t end = first_key + count;
+      for (std::int64_t a = 0; a < queries; ++a) {
+        ends[index(a)] = end_of_counted(cope, block.queries.at(i0 + a), block.keys);
+        end = std::max(end, ends[index(a)]);
+      }
+      for (std::int64_t begin = end; end > first_key; end = begin) {
+        bool moves = false;  // some sum is still to grow
         for (std::int64_t a = 0; a < queries; ++a)
-          any = any || (sums[index(a)] < most && counts(cope, block.queries.at(i0 + a), block.keys.at(begin)));
-        if (any)
-          kernels().scores_of_few[static_cast<std::size_t>(block.k.dtype)](
-              {.a = stage.data(),
-               .a_stride = work.dim,
-               .rows = queries,
-               .keys_at = element(block.k, block.row, begin, work.key_head(h)),
-               .key_stride = block.k.token_stride,
-               .keys = end - begin,
-               .channels = work.dim,
-               .out = scores.data(),
-               .out_stride = kChunk});
+          moves = moves || (sums[index(a)] < most && ends[index(a)] > first_key);
+        if (!moves) {
+          for (std::int64_t a = 0; a < queries; ++a) {
+            const float value = value_at(a, sums[index(a)]);
+            for (std::int64_t j = std::min(end - first_key, count); j-- > 0;) out.at(h, i0 + a, j) += value;
+          }
+          break;
+        }
+        begin = std::max(first_key, end - kKeysOfWalk);
+        kernels().scores_of_few[static_cast<std::size_t>(block.k.dtype)](
+            {.a = stage.data(),
+             .a_stride = work.dim,
+             .rows = queries,
+             .keys_at = element(block.k, block.row, begin, work.key_head(h)),
+             .key_stride = block.k.token_stride,
+             .keys = end - begin,
+             .channels = work.dim,
+             .out = scores.data(),
+             .out_stride = kChunk});
         for (std::int64_t a = 0; a < queries; ++a) {
           double& sum = sums[index(a)];
           for (std::int64_t j = end - 1; j >= begin; --j) {
-            if (sum < most && counts(cope, block.queries.at(i0 + a), block.keys.at(j)))
+            if (sum < most && j < ends[index(a)])
               sum += sigmoid(cope.gate_scale * static_cast<double>(scores[index(a * kChunk + j - begin)]));
             if (j >= first_key + count) continue;
-            const double value = Between(sum, cope.positions).of(of_positions.data() + a * cope.positions);
-            out.at(h, i0 + a, j - first_key) += static_cast<float>(work.p.scale * value);
+            out.at(h, i0 + a, j - first_key) += value_at(a, sum);
           }
         }
       }
@@ -344,9 +369,9 @@ void add_cope_gradient(const Work& work, const ConstBiasView& d_score, const Rel
       std::fill(d_of_positions.begin(), d_of_positions.end(), 0.0);
       std::fill(d_q.begin(), d_q.end(), 0.0);
       double sum = 0.0;
+      const auto end = index(end_of_counted(cope, block.queries.at(i), block.keys));
       for (std::size_t j = keys; j-- > 0;) {
-        const bool counted = counts(cope, block.queries.at(i), block.keys.at(static_cast<std::int64_t>(j)));
-        gates[j] = counted ? sigmoid(cope.gate_scale * product(q.data(), k.data() + j * dim, work.dim)) : 0.0;
+        gates[j] = j < end ? sigmoid(cope.gate_scale * product(q.data(), k.data() + j * dim, work.dim)) : 0.0;
         sum += gates[j];
         const Between place(sum, cope.positions);
         const double d = work.p.scale * static_cast<double>(d_score.at(h, i, static_cast<std::int64_t>(j)));
@@ -580,8 +605,7 @@ double RelativeScore::at(const RelativeBlock& block, std::int64_t head, std::int
     const CopeTerm& cope = *prepared_->cope;
     widen(block.q, block.row, i, 1, head, x.data());
     double position = 0.0;
-    for (std::int64_t t = j; t < block.keys.count; ++t) {
-      if (!counts(cope, block.queries.at(i), block.keys.at(t))) break;
+    for (std::int64_t t = j; t < end_of_counted(cope, block.queries.at(i), block.keys); ++t) {
       widen(block.k, block.row, t, 1, work.key_head(h), y.data());
       position += sigmoid(cope.gate_scale * product(x.data(), y.data(), work.dim));
     }

@@ -38,7 +38,7 @@ double fast_exp(double x) noexcept {
   const double whole = std::floor(x * 0x1.71547652b82fep+0 + 0.5);
   const double r = (x - whole * kLn2High) - whole * kLn2Low;
   double sum = 1.0;
-  for (int n = 14; n >= 1; --n) sum = 1.0 + sum * r / n;
+  for (int n = 14; n >= 1; --n) sum = 1.0 + sum * (r * (1.0 / n));  // a division each took six times as long
   return std::ldexp(sum, static_cast<int>(whole));
 }
 

@@ -564,6 +564,7 @@ TEST(Cope, OpenGatesCountTokensAndShutOnesNone) {
   }
   EXPECT_EQ(position_read(100.0f, 40, 45), 0.0f) << "behind its query";
   EXPECT_EQ(position_read(100.0f, 49, 0, 20), 19.0f) << "the last position";
+  EXPECT_EQ(position_read(NAN, 40, 30), 63.0f) << "no place outside of the table";
 }
 
 // ---- Shaw's values

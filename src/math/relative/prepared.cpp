@@ -17,6 +17,7 @@ namespace math {
 namespace {
 
 constexpr std::int64_t kMostHeads = 65536, kMostHeadDim = 4096, kMostRows = std::int64_t{1} << 24;
+constexpr std::int64_t kNear = 4096;  // distances whose buckets are looked up
 
 using Prepared = Result<PreparedRelative>;
 
@@ -145,6 +146,8 @@ Prepared make(const DebertaRelative& o, Checks checks) {
     row_of.starts = *std::move(starts);
     for (std::size_t b = 1; b < row_of.starts.size(); ++b)
       row_of.by_single_steps = row_of.by_single_steps && row_of.starts[b] > row_of.starts[b - 1];
+    for (std::int64_t length = 0; length < kNear; ++length)
+      row_of.near.push_back(static_cast<std::int16_t>(row_of.bucket_of(length)));
   } else {
     checks.take(starts.error());
   }

@@ -20,17 +20,21 @@ struct RowOfDistance {
   std::int64_t center = 0;
   std::int64_t rows = 0;
   std::vector<std::int64_t> starts;  ///< smallest |distance| of each bucket; empty: bucket(n) = n
+  std::vector<std::int16_t> near;    ///< bucket of each |distance| so near that it is asked for often
   bool by_single_steps = true;       ///< neighbouring distances are in the same or neighbouring rows
 
   std::int64_t operator()(std::int64_t n) const noexcept {
     std::int64_t m = negated ? distance(0, n) : n;
     if (!starts.empty()) {
       const std::int64_t length = m < 0 ? distance(0, m) : m;
-      const auto next = std::upper_bound(starts.begin(), starts.end(), length);
-      const std::int64_t bucket = next - starts.begin() - 1;
+      const std::int64_t bucket =
+          length < static_cast<std::int64_t>(near.size()) ? near[index(length)] : bucket_of(length);
       m = m < 0 ? -bucket : bucket;
     }
     return std::clamp(distance(m, -center), std::int64_t{0}, rows - 1);
+  }
+  std::int64_t bucket_of(std::int64_t length) const noexcept {
+    return std::upper_bound(starts.begin(), starts.end(), length) - starts.begin() - 1;
   }
 };
 
