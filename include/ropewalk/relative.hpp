@@ -161,8 +161,8 @@ class RelativeScore {
   [[nodiscard]] std::optional<Error> check(const RelativeBlock& block, const BiasView& out) const;
 
   /// out[h - first_head, i, j] = (or, add: +=) the term. Sums are float32, each within (head_dim + 8) 2^-24 of the sum
-  /// of its products' magnitudes; CoPE adds gates in double. The bits depend on the CPU target. Works on the caller's thread alone; allocates
-  /// nothing beyond its stack (96 KiB). Requires check() to have nothing to say.
+  /// of its products' magnitudes; CoPE adds gates in double. The bits depend on the CPU target. Works on the caller's
+  /// thread alone; allocates nothing beyond its stack (96 KiB). Requires check() to have nothing to say.
   void fill(const RelativeBlock& block, const BiasView& out) const noexcept;
   void add(const RelativeBlock& block, const BiasView& out) const noexcept;
 
