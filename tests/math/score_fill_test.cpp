@@ -80,7 +80,7 @@ struct Data {
             std::vector<double> sums(static_cast<std::size_t>(dim));
             double total = 0.0;
             for (std::int64_t j = 0; j < keys; ++j) {
-              if (c.mask.right >= 0 && j > query + c.mask.right) continue;
+              if (c.mask.right != AttentionMask::kUnlimited && j > query + c.mask.right) continue;
               double score = 0.0;
               for (std::int64_t ch = 0; ch < dim; ++ch)
                 score += at(q, t, c.tokens, c.heads, h, ch) * at(k, key_starts[s] + j, c.keys, c.kv_heads, g, ch);
