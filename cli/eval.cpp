@@ -58,36 +58,58 @@ struct EvalArgs {
   int threads = 0;
 };
 
-// "none", "yarn" or "yarn:4".
+// What stands behind the name: "4", "window=512" or "chunk=1536".
+void parse_part(ScalingChoice& choice, const std::string& part, const std::string& word) {
+  const std::size_t equals = part.find('=');
+  if (equals == std::string::npos) {
+    if (!runner::takes_factor(choice.name))
+      refuse("--scaling", fmt::format("want no factor for {}, got \"{}\"", choice.name, one_line(word)));
+    choice.factor = parse_number(part, "--scaling");
+    return;
+  }
+  const std::string name = part.substr(0, equals);
+  const bool chunk = name == "chunk" && choice.name == "dual-chunk";
+  if (!chunk && !(name == "window" && runner::is_position_map(choice.name)))
+    refuse("--scaling", fmt::format("want {} behind {}, got \"{}\"",
+                                    !runner::is_position_map(choice.name) ? "a factor alone"
+                                    : choice.name == "dual-chunk"         ? "chunk=TOKENS and window=TOKENS"
+                                    : choice.name == "rerope"             ? "window=TOKENS"
+                                                                          : "a factor and window=TOKENS",
+                                    choice.name, one_line(word)));
+  (chunk ? choice.chunk : choice.window) = parse_tokens(part.substr(equals + 1), "--scaling");
+}
+
+// "none", "yarn", "yarn:4", "self-extend:8:window=512" or "dual-chunk:chunk=1536:window=128".
 ScalingChoice parse_choice(const std::string& word, const std::optional<double>& factor) {
   ScalingChoice choice;
-  const std::size_t colon = word.find(':');
+  std::size_t colon = word.find(':');
   choice.name = word.substr(0, colon);
-  const bool takes_factor = choice.name != "none" && choice.name != "own";
-  if (takes_factor) choice.factor = factor;
-  if (colon != std::string::npos) {
-    if (!takes_factor)
-      refuse("--scaling", fmt::format("want no factor for {}, got \"{}\"", choice.name, one_line(word)));
-    choice.factor = parse_number(word.substr(colon + 1), "--scaling");
+  if (choice.name != "own" && !runner::is_position_map(choice.name)) {
+    const Result<Scaling> known = make_scaling(choice.name, 1.0, 1);
+    if (!known)
+      refuse(
+          "--scaling",
+          fmt::format("{} (and own: as the checkpoint says; {})", known.error().message, runner::position_map_names()),
+          known.error().code);
+  }
+  if (runner::takes_factor(choice.name)) choice.factor = factor;
+  const bool with_parts = colon != std::string::npos;
+  while (colon != std::string::npos) {
+    const std::size_t next = word.find(':', colon + 1);
+    parse_part(choice, word.substr(colon + 1, next == std::string::npos ? next : next - colon - 1), word);
+    colon = next;
   }
   if (choice.factor && *choice.factor < 1)
-    refuse(colon == std::string::npos ? "--factor" : "--scaling",
-           fmt::format("want auto or a number >= 1, got {:g}", *choice.factor));
-  if (choice.name != "own") {
-    const Result<Scaling> known = make_scaling(choice.name, 1.0, 1);
-    if (!known) refuse("--scaling", known.error().message + " (and own: as the checkpoint says)", known.error().code);
-  }
+    refuse(with_parts ? "--scaling" : "--factor", fmt::format("want auto or a number >= 1, got {:g}", *choice.factor));
   return choice;
 }
 
-double resolved_factor(const ScalingChoice& choice, std::int64_t length, std::int64_t trained) {
-  if (choice.name == "none" || choice.name == "own") return 1.0;
-  return choice.factor.value_or(
-      std::max(1.0, static_cast<double>(length) / static_cast<double>(std::max<std::int64_t>(trained, 1))));
-}
-
 std::string label_of(const ScalingChoice& choice) {
-  return choice.factor ? fmt::format("{} x{:g}", choice.name, *choice.factor) : choice.name;
+  std::string label = choice.name;
+  if (choice.factor) label += fmt::format(" x{:g}", *choice.factor);
+  if (choice.chunk) label += fmt::format(" c{}", *choice.chunk);
+  if (choice.window) label += fmt::format(" w{}", *choice.window);
+  return label;
 }
 
 // A pipe or a device could keep its reader for ever.
@@ -173,18 +195,22 @@ struct Rotation {
 
 Rotation rotation_of(const CheckpointPositions& own, const WindowTask& task) {
   CheckpointPositions scaled = own;
-  scaled.kinds = value_or_refuse(runner::scaled_kinds(own, task.scaling, task.factor));
+  scaled.kinds = value_or_refuse(runner::kinds_of(own, task));
   Rotation rotation;
   rotation.fingerprint = value_or_refuse(fingerprint(scaled, task.length));
   for (const LayerKind& kind : scaled.kinds)
     rotation.spec += fmt::format("{}{}: {}", rotation.spec.empty() ? "" : "; ", kind.name,
                                  kind.spec ? to_string(*kind.spec) : "no rotation");
+  if (task.map && task.length > unmapped_tokens(*task.map)) {
+    rotation.fingerprint = sha256_of(rotation.fingerprint + "\n" + to_string(*task.map));
+    rotation.spec += "; " + to_string(*task.map);
+  }
   return rotation;
 }
 
 // Everything of a task that can be wrong, before anything is run.
 void check_rotation(const CheckpointPositions& own, const WindowTask& task) {
-  for (const LayerKind& kind : value_or_refuse(runner::scaled_kinds(own, task.scaling, task.factor)))
+  for (const LayerKind& kind : value_or_refuse(runner::kinds_of(own, task)))
     if (kind.spec) value_or_refuse(Rotary::make(*kind.spec, task.length));
 }
 
@@ -322,7 +348,8 @@ class Evaluation {
 
 constexpr int kPositionBuckets = 64;
 
-std::vector<Series> series_of(const EvalResults& results, const std::vector<ScalingChoice>& choices) {
+std::vector<Series> series_of(const EvalResults& results, const CheckpointPositions& positions,
+                              const std::vector<ScalingChoice>& choices) {
   std::vector<WindowRecord> records;
   for (const MeasuredWindow& window : results.windows) records.push_back(window.record);
   const std::vector<runner::Summary> summaries = runner::summarize(records);
@@ -330,9 +357,10 @@ std::vector<Series> series_of(const EvalResults& results, const std::vector<Scal
   for (const ScalingChoice& choice : choices) {
     Series series{label_of(choice), {}};
     for (const std::int64_t length : results.lengths) {
-      const double factor = resolved_factor(choice, length, results.trained_context);
+      const runner::ResolvedScaling wanted = value_or_refuse(runner::resolve(positions, choice, length));
       const auto found = std::find_if(summaries.begin(), summaries.end(), [&](const runner::Summary& summary) {
-        return summary.length == length && summary.scaling == choice.name && summary.factor == factor;
+        return summary.length == length && summary.scaling == choice.name && summary.factor == wanted.factor &&
+               summary.map == wanted.map;
       });
       series.points.push_back(found == summaries.end() ? std::nullopt : std::optional(*found));
     }
@@ -390,8 +418,9 @@ int eval(const EvalArgs& args) {
           value_or_refuse(runner::plan_by_position(model.positions(), text_tokens, plan.lengths.back(), choice)));
   for (const WindowTask& task : tasks) check_rotation(model.positions(), task);
   for (const WindowTask& task : by_position) check_rotation(model.positions(), task);
-  const std::int64_t needed = runner::memory_needed(model, plan.lengths.back()),
-                     free_bytes = runner::memory_available();
+  std::int64_t needed = 0;
+  for (const WindowTask& task : tasks) needed = std::max(needed, runner::memory_needed(model, task.length, task.map));
+  const std::int64_t free_bytes = runner::memory_available();
   if (free_bytes > 0 && needed > free_bytes)
     refuse("--lengths",
            fmt::format("want lengths whose keys and values fit in memory ({} free), got {} tokens, which take {}",
@@ -437,7 +466,7 @@ int eval(const EvalArgs& args) {
                                    runner::bucket_by_position(record, kPositionBuckets)});
     results.windows.erase(results.windows.begin() + static_cast<std::ptrdiff_t>(at));
   }
-  results.series = series_of(results, plan.scalings);
+  results.series = series_of(results, model.positions(), plan.scalings);
   progress.clear();
 
   if (json_out) {
@@ -481,7 +510,9 @@ void add_eval(CLI::App& app, Work& work) {
   verb->add_option(
           "--scaling", args->scaling,
           "none, linear, ntk, dynamic, yarn, or own (as the checkpoint says), with commas; name:F gives one a factor "
-          "of its own; layers that see only a sliding window keep what the checkpoint says (default none,yarn)")
+          "of its own; or a position map: self-extend, rerope, leaky-rerope, dual-chunk; layers that see only a "
+          "sliding "
+          "window keep what the checkpoint says (default none,yarn)")
       ->type_name("LIST");
   verb->add_option(
           "--factor", args->factor,
@@ -515,9 +546,18 @@ void add_eval(CLI::App& app, Work& work) {
       "comparison. Interrupt it (Ctrl-C) and run the same command again: finished windows are kept. Windows that turn "
       "alike\n"
       "(yarn with factor 1 and none) are run once.\n"
+      "Position maps leave the frequencies as the checkpoint has them and say how far keys seem to stand: near ones "
+      "where "
+      "they are,\n"
+      "far ones nearer. self-extend[:GROUP][:window=TOKENS], leaky-rerope[:DIVISOR][:window=TOKENS], "
+      "rerope[:window=TOKENS],\n"
+      "dual-chunk[:chunk=TOKENS][:window=TOKENS]. Left out: the window is a quarter of the trained length, group and "
+      "divisor\n"
+      "(--factor) the least that fit the length into it; chunks are three quarters of it, their window a sixteenth.\n"
       "Examples:\n"
       "  ropewalk eval model.gguf --text book.txt --lengths 2k,4k,8k,16k --scaling none,dynamic,yarn --report "
       "report.html\n"
+      "  ropewalk eval model.gguf --text book.txt --lengths 8k,32k --scaling yarn,self-extend,dual-chunk:window=256\n"
       "  ropewalk eval my-model/ --text book.txt --lengths 8k,32k --scaling yarn:2,yarn:4 --windows 3 --dtype bf16 "
       "--json r.json");
   verb->callback([args, model, json, &work] {

@@ -1,5 +1,6 @@
 #include "cli/eval_results.hpp"
 
+#include "cli/scaling_words.hpp"
 #include "cli/units.hpp"
 
 #include <fmt/format.h>
@@ -45,7 +46,7 @@ void write_results_table(Output& out, const EvalResults& results) {
     std::optional<double> factor;
     bool mixed = false;
     for (const Series& series : results.series) {
-      if (!series.points[i] || series.points[i]->scaling == "none" || series.points[i]->scaling == "own") continue;
+      if (!series.points[i] || !runner::takes_factor(series.points[i]->scaling)) continue;
       mixed = mixed || (factor && *factor != series.points[i]->factor);
       factor = series.points[i]->factor;
     }
@@ -126,6 +127,8 @@ void write_results_json(JsonOut& json, const EvalResults& results) {
     json.field("length", task.length);
     json.field("scaling", task.scaling);
     json.field("factor", task.factor);
+    json.key("map");
+    write_position_map(json, task.map);
     json.field("window", task.window);
     json.field("first_token", task.first_token);
     json.field("tokens_seen", window.record.tokens_seen);
@@ -155,6 +158,8 @@ void write_results_json(JsonOut& json, const EvalResults& results) {
       json.field("length", point->length);
       json.field("scaling", point->scaling);
       json.field("factor", point->factor);
+      json.key("map");
+      write_position_map(json, point->map);
       json.field("series", series.label);
       json.field("windows", point->windows);
       json.field("perplexity", point->perplexity);
@@ -173,6 +178,8 @@ void write_results_json(JsonOut& json, const EvalResults& results) {
     json.field("length", curve.task.length);
     json.field("scaling", curve.task.scaling);
     json.field("factor", curve.task.factor);
+    json.key("map");
+    write_position_map(json, curve.task.map);
     json.field("series", curve.label);
     json.field("first_token", curve.task.first_token);
     json.key("buckets").begin_array();

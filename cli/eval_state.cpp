@@ -23,6 +23,23 @@ namespace {
 
 using nlohmann::json;
 
+json map_line(const PositionMap& map) {
+  if (const auto* const m = std::get_if<SelfExtend>(&map)) return {{"group", m->group}, {"window", m->window}};
+  if (const auto* const m = std::get_if<DualChunk>(&map))
+    return {{"chunk_size", m->chunk_size}, {"local_size", m->local_size}};
+  const auto& m = std::get<ReRope>(map);
+  if (std::isinf(m.divisor)) return {{"window", m.window}};
+  return {{"divisor", m.divisor}, {"window", m.window}};
+}
+
+PositionMap map_of(const json& line) {
+  const auto number = [&](const char* name) { return line.at(name).get<std::int64_t>(); };
+  if (line.contains("group")) return SelfExtend{number("group"), number("window")};
+  if (line.contains("chunk_size")) return DualChunk{number("chunk_size"), number("local_size")};
+  if (line.contains("divisor")) return ReRope{number("window"), line.at("divisor").get<double>()};
+  return ReRope{number("window")};
+}
+
 // A line of the file. Written by line_of, read by record_of: together they are the format.
 std::string line_of(const std::string& key, const runner::WindowRecord& record, bool with_losses) {
   const runner::WindowTask& task = record.task;
@@ -36,6 +53,7 @@ std::string line_of(const std::string& key, const runner::WindowRecord& record, 
                {"nll_sum", fmt::format("{:.17g}", record.nll_sum)},
                {"tokens_per_second", record.tokens_per_second},
                {"body_seconds", record.body_seconds}};
+  if (task.map) line["map"] = map_line(*task.map);
   if (with_losses) line["nll"] = record.nll;
   return line.dump() + "\n";
 }
@@ -50,6 +68,7 @@ std::optional<runner::WindowRecord> record_of(const json& line) {
                    .first_token = line.at("first_token").get<std::int64_t>(),
                    .scored_first = line.at("scored").at(0).get<std::int64_t>(),
                    .scored_end = line.at("scored").at(1).get<std::int64_t>()};
+    if (line.contains("map")) record.task.map = map_of(line.at("map"));
     record.tokens_seen = line.at("tokens_seen").get<std::int64_t>();
     const std::string nll_sum = line.at("nll_sum").get<std::string>();
     char* end = nullptr;

@@ -1,5 +1,7 @@
 #include "cli/scaling_words.hpp"
 
+#include <cmath>
+
 namespace ropewalk::cli {
 namespace {
 
@@ -60,6 +62,25 @@ void fields(JsonOut& json, const ProportionalOptions& options) {
   json.field("partial_rotary_factor", options.fraction);
 }
 
+void fields(JsonOut& json, const SelfExtend& map) {
+  json.field("type", "self-extend");
+  json.field("group", map.group);
+  json.field("window", map.window);
+}
+
+void fields(JsonOut& json, const ReRope& map) {
+  const bool leaky = std::isfinite(map.divisor);
+  json.field("type", leaky ? "leaky-rerope" : "rerope");
+  if (leaky) json.field("divisor", map.divisor);
+  json.field("window", map.window);
+}
+
+void fields(JsonOut& json, const DualChunk& map) {
+  json.field("type", "dual-chunk");
+  json.field("chunk_size", map.chunk_size);
+  json.field("local_size", map.local_size);
+}
+
 void fields(JsonOut& json, const DivisorOptions& options) {
   json.field("factor", options.factor);
   json.field("rope_freqs", options.divisors);
@@ -72,6 +93,13 @@ void write_scaling(JsonOut& json, const Scaling& scaling) {
   json.begin_object();
   json.field("type", name_of(scaling));
   std::visit([&](const auto& options) { fields(json, options); }, scaling);
+  json.end();
+}
+
+void write_position_map(JsonOut& json, const std::optional<PositionMap>& map) {
+  if (!map) return json.null();
+  json.begin_object();
+  std::visit([&](const auto& each) { fields(json, each); }, *map);
   json.end();
 }
 

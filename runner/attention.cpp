@@ -29,26 +29,38 @@ void widen(const std::byte* from, std::int64_t channels, DType dtype, float* to)
 
 }  // namespace
 
-KvCache::KvCache(DType dtype, std::int64_t kv_heads, std::int64_t head_dim, std::int64_t capacity)
+KvCache::KvCache(DType dtype, std::int64_t kv_heads, std::int64_t head_dim, std::int64_t capacity, int key_turns)
     : dtype_(dtype),
       kv_heads_(kv_heads),
       head_dim_(head_dim),
       capacity_(capacity),
-      keys_(bytes(dtype, kv_heads, head_dim, capacity) / 2),
+      keys_(bytes(dtype, kv_heads, head_dim, capacity) / 2 * key_turns),
       values_(bytes(dtype, kv_heads, head_dim, capacity) / 2) {}
 
-std::int64_t KvCache::bytes(DType dtype, std::int64_t kv_heads, std::int64_t head_dim, std::int64_t capacity) {
-  return 2 * kv_heads * capacity * head_dim * static_cast<std::int64_t>(size_of(dtype));
+std::int64_t KvCache::bytes(DType dtype, std::int64_t kv_heads, std::int64_t head_dim, std::int64_t capacity,
+                            int key_turns) {
+  return (1 + key_turns) * kv_heads * capacity * head_dim * static_cast<std::int64_t>(size_of(dtype));
 }
 
 void KvCache::write(std::int64_t first, std::int64_t tokens, const float* keys, const float* values,
                     std::int64_t token_stride) {
+  write_keys(0, first, tokens, keys, token_stride);
+  write_values(first, tokens, values, token_stride);
+}
+
+void KvCache::write_values(std::int64_t first, std::int64_t tokens, const float* values, std::int64_t token_stride) {
   const auto size = static_cast<std::int64_t>(size_of(dtype_));
-  for (std::int64_t t = 0; t < tokens; ++t, keys += token_stride, values += token_stride)
-    for (std::int64_t head = 0; head < kv_heads_; ++head) {
-      narrow(keys + head * head_dim_, head_dim_, dtype_, keys_.data() + at(head, first + t) * size);
+  for (std::int64_t t = 0; t < tokens; ++t, values += token_stride)
+    for (std::int64_t head = 0; head < kv_heads_; ++head)
       narrow(values + head * head_dim_, head_dim_, dtype_, values_.data() + at(head, first + t) * size);
-    }
+}
+
+void KvCache::write_keys(int turn, std::int64_t first, std::int64_t tokens, const float* keys,
+                         std::int64_t token_stride) {
+  const auto size = static_cast<std::int64_t>(size_of(dtype_));
+  for (std::int64_t t = 0; t < tokens; ++t, keys += token_stride)
+    for (std::int64_t head = 0; head < kv_heads_; ++head)
+      narrow(keys + head * head_dim_, head_dim_, dtype_, keys_.data() + at(turn * kv_heads_ + head, first + t) * size);
 }
 
 void KvCache::read(std::int64_t first, std::int64_t tokens, float* keys, float* values,
@@ -61,8 +73,10 @@ void KvCache::read(std::int64_t first, std::int64_t tokens, float* keys, float* 
     }
 }
 
-HeadsView KvCache::view(const Buffer<std::byte>& rows, std::int64_t tokens) const noexcept {
-  return {const_cast<std::byte*>(rows.data()),
+HeadsView KvCache::view(const Buffer<std::byte>& rows, std::int64_t first_head, std::int64_t first,
+                        std::int64_t tokens) const noexcept {
+  const auto size = static_cast<std::int64_t>(size_of(dtype_));
+  return {const_cast<std::byte*>(rows.data()) + at(first_head, first) * size,
           dtype_,
           1,
           tokens,
@@ -77,8 +91,8 @@ void attend(const KvCache& cache, const float* q, std::int64_t q_stride, std::in
             std::int64_t tokens, std::int64_t window, double softmax_scale, void* out, DType out_dtype, int threads) {
   const std::int64_t dim = cache.head_dim();
   const Attention attention{.q = {const_cast<float*>(q), DType::kFloat32, 1, tokens, heads, dim, 0, q_stride, dim},
-                            .k = cache.keys(first + tokens),
-                            .v = cache.values(first + tokens),
+                            .k = cache.keys(0, first + tokens),
+                            .v = cache.values(0, first + tokens),
                             .out = HeadsView::bshd(out, out_dtype, 1, tokens, heads, dim),
                             .softmax_scale = softmax_scale,
                             .mask = window > 0 ? AttentionMask::sliding(window) : AttentionMask::causal()};

@@ -10,32 +10,42 @@
 
 namespace ropewalk::runner {
 
-/// The keys and values of one layer, [kv_heads, capacity, head_dim] each, in the dtype. Not for two threads at once.
+/// The keys and values of one layer, [kv_heads, capacity, head_dim] each, in the dtype; keys once for each turn that
+/// they are read under (position_maps.hpp). Not for two threads at once.
 class KvCache {
  public:
   KvCache() = default;
   /// dtype is float32 or bfloat16. Throws std::bad_alloc. Pages are taken as tokens come.
-  KvCache(DType dtype, std::int64_t kv_heads, std::int64_t head_dim, std::int64_t capacity);
+  KvCache(DType dtype, std::int64_t kv_heads, std::int64_t head_dim, std::int64_t capacity, int key_turns = 1);
 
-  static std::int64_t bytes(DType dtype, std::int64_t kv_heads, std::int64_t head_dim, std::int64_t capacity);
+  static std::int64_t bytes(DType dtype, std::int64_t kv_heads, std::int64_t head_dim, std::int64_t capacity,
+                            int key_turns = 1);
 
   /// Writes tokens [first, first + tokens). keys and values are [tokens, kv_heads, head_dim] with `token_stride` floats
   /// from a token to the next. first <= the number of tokens written so far; first + tokens <= capacity.
   void write(std::int64_t first, std::int64_t tokens, const float* keys, const float* values,
              std::int64_t token_stride);
 
-  /// Reads tokens [first, first + tokens), which were written before, as floats; shapes as in write.
+  /// The same apart; write() is these with the first turn.
+  void write_keys(int turn, std::int64_t first, std::int64_t tokens, const float* keys, std::int64_t token_stride);
+  void write_values(std::int64_t first, std::int64_t tokens, const float* values, std::int64_t token_stride);
+
+  /// Reads tokens [first, first + tokens), which were written before, as floats; shapes as in write; keys of the first
+  /// turn.
   void read(std::int64_t first, std::int64_t tokens, float* keys, float* values, std::int64_t token_stride) const;
 
   std::int64_t kv_heads() const noexcept { return kv_heads_; }
   std::int64_t head_dim() const noexcept { return head_dim_; }
 
-  /// The first `tokens` tokens.
-  HeadsView keys(std::int64_t tokens) const noexcept { return view(keys_, tokens); }
-  HeadsView values(std::int64_t tokens) const noexcept { return view(values_, tokens); }
+  /// Tokens [first, first + tokens).
+  HeadsView keys(std::int64_t first, std::int64_t tokens, int turn = 0) const noexcept {
+    return view(keys_, turn * kv_heads_, first, tokens);
+  }
+  HeadsView values(std::int64_t first, std::int64_t tokens) const noexcept { return view(values_, 0, first, tokens); }
 
  private:
-  HeadsView view(const Buffer<std::byte>& rows, std::int64_t tokens) const noexcept;
+  HeadsView view(const Buffer<std::byte>& rows, std::int64_t first_head, std::int64_t first,
+                 std::int64_t tokens) const noexcept;
   std::int64_t at(std::int64_t head, std::int64_t token) const noexcept {
     return (head * capacity_ + token) * head_dim_;
   }
@@ -44,7 +54,7 @@ class KvCache {
   std::int64_t kv_heads_ = 0;
   std::int64_t head_dim_ = 0;
   std::int64_t capacity_ = 0;
-  Buffer<std::byte> keys_;
+  Buffer<std::byte> keys_;  // [turns, kv_heads, capacity, head_dim]
   Buffer<std::byte> values_;
 };
 

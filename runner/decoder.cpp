@@ -22,6 +22,11 @@ std::optional<Error> check_place(const char* path, std::int64_t first, std::int6
   return Error{Code::kInvalid, path, "want positions within +-2^36, got " + std::to_string(first)};
 }
 
+std::optional<Error> check_unmapped(const std::optional<PositionMap>& map) {
+  if (!map) return std::nullopt;
+  return Error{Code::kUnsupported, "map", "want cached keys that stand where they are, got " + to_string(*map)};
+}
+
 /// Rows of a cache on their way from one place of it to another, [kMost, kv_heads, head_dim] each.
 struct Rows {
   static constexpr std::int64_t kMost = 256;
@@ -39,6 +44,7 @@ struct Rows {
 struct Decoder::State {
   Model model;
   Rotations rotations;
+  std::optional<PositionMap> map;
   std::int64_t capacity;
   std::int64_t origin;
   std::vector<KvCache> caches;  // [layers]
@@ -77,26 +83,34 @@ Result<Decoder> Decoder::make(const Model& model, const DecoderOptions& options)
   const DType dtype = model.options().dtype;
   if (options.capacity < 1 || options.capacity > std::int64_t{1} << 40)
     return Error{Code::kInvalid, "capacity", "want a number from 1 to 2^40, got " + std::to_string(options.capacity)};
+  if (options.map)
+    if (auto error = check_position_map(*options.map)) return *std::move(error);
+  if (options.map && options.origin != 0)
+    return Error{Code::kInvalid, "origin", "want 0 under a map, got " + std::to_string(options.origin)};
+  const int key_turns = options.map ? map_key_turns(*options.map) : 1;
   const std::int64_t needed =
-      config.layers * KvCache::bytes(dtype, config.kv_heads, config.head_dim, options.capacity) +
-      Workspace::bytes(config, dtype, kChunk);
+      config.layers * KvCache::bytes(dtype, config.kv_heads, config.head_dim, options.capacity, key_turns) +
+      Workspace::bytes(config, dtype, kChunk, options.map);
   if (const std::int64_t free = memory_available(); free > 0 && needed > free)
     return Error{Code::kInvalid, "capacity",
                  "want a cache that fits the free memory of " + shown_bytes(free) + ", got " + shown_bytes(needed)};
   if (auto error = check_place("origin", options.origin, options.capacity)) return *std::move(error);
   const std::int64_t running = options.running_length > 0 ? options.running_length : options.capacity;
-  auto rotations = Rotations::make(config, options.kinds.empty() ? model.positions().kinds : options.kinds, running);
+  auto rotations =
+      Rotations::make(config, options.kinds.empty() ? model.positions().kinds : options.kinds, running, options.map);
   if (!rotations) return rotations.error();
   std::vector<KvCache> caches;
   for (int i = 0; i < config.layers; ++i)
-    caches.emplace_back(dtype, config.kv_heads, config.head_dim, options.capacity);
-  return Decoder(std::unique_ptr<State>(new State{model,
-                                                  *std::move(rotations),
-                                                  options.capacity,
-                                                  options.origin,
-                                                  std::move(caches),
-                                                  Workspace(model.state(), std::min(kChunk, options.capacity)),
-                                                  {}}));
+    caches.emplace_back(dtype, config.kv_heads, config.head_dim, options.capacity, key_turns);
+  return Decoder(
+      std::unique_ptr<State>(new State{model,
+                                       *std::move(rotations),
+                                       options.map,
+                                       options.capacity,
+                                       options.origin,
+                                       std::move(caches),
+                                       Workspace(model.state(), std::min(kChunk, options.capacity), options.map),
+                                       {}}));
 }
 
 std::optional<Error> Decoder::feed(std::span<const std::int32_t> tokens) {
@@ -155,6 +169,7 @@ std::optional<Error> Decoder::rewind(std::int64_t length) {
 std::int64_t Decoder::origin() const noexcept { return state_->origin; }
 
 std::optional<Error> Decoder::forget_first(std::int64_t tokens) {
+  if (auto error = check_unmapped(state_->map)) return error;
   if (tokens < 0 || tokens > state_->length)
     return Error{Code::kInvalid, "tokens",
                  "want a number from 0 to " + std::to_string(state_->length) + ", got " + std::to_string(tokens)};
@@ -166,6 +181,7 @@ std::optional<Error> Decoder::forget_first(std::int64_t tokens) {
 
 std::optional<Error> Decoder::move(std::int64_t delta, CachedKeys keys) {
   State& state = *state_;
+  if (auto error = check_unmapped(state.map)) return error;
   if (delta < -2 * kFarthest || delta > 2 * kFarthest)
     return Error{Code::kInvalid, "delta", "want a number within +-2^37, got " + std::to_string(delta)};
   if (auto error = check_place("delta", state.origin + delta, state.capacity)) return error;
@@ -184,6 +200,7 @@ std::optional<Error> Decoder::move(std::int64_t delta, CachedKeys keys) {
 
 std::optional<Error> Decoder::rescale(std::vector<LayerKind> kinds, std::int64_t running_length, CachedKeys keys) {
   State& state = *state_;
+  if (auto error = check_unmapped(state.map)) return error;
   const ModelConfig& config = state.model.config();
   auto rotations = Rotations::make(config, kinds, running_length);
   if (!rotations) return rotations.error();

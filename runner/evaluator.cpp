@@ -1,8 +1,10 @@
 #include "runner/evaluator.hpp"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
+#include <cstdio>
 #include <limits>
 #include <set>
 #include <tuple>
@@ -19,19 +21,66 @@ constexpr std::int64_t kChunk = 512;
 constexpr std::int64_t kOutputRows = 64;
 constexpr std::int64_t kLargestLength = std::int64_t{1} << 40;
 
-bool ignores_factor(std::string_view scaling) { return scaling == "none" || scaling == "own"; }
+constexpr std::string_view kSelfExtend = "self-extend", kReRope = "rerope", kLeakyReRope = "leaky-rerope",
+                           kDualChunk = "dual-chunk";
 
-// The factor of a choice at a length.
-Result<double> resolved_factor(const CheckpointPositions& positions, const ScalingChoice& choice, std::int64_t length) {
-  if (ignores_factor(choice.name)) return 1.0;
-  if (positions.trained_context < 1)
+std::string shown(double value) {
+  std::array<char, 32> text{};
+  std::snprintf(text.data(), text.size(), "%g", value);
+  return text.data();
+}
+
+// A window that leaves distances of at least `beyond` tokens to far keys.
+Result<std::int64_t> resolved_window(const ScalingChoice& choice, std::int64_t trained, std::int64_t beyond) {
+  const std::int64_t window = choice.window.value_or(std::max<std::int64_t>(trained / 4, 1));
+  if (window >= 1 && window <= trained - beyond) return window;
+  return Error{Code::kInvalid, "--scaling",
+               "want a window of " + choice.name + " from 1 to " + std::to_string(trained - beyond) +
+                   " for a checkpoint trained on " + std::to_string(trained) + " tokens, got " +
+                   std::to_string(window)};
+}
+
+Result<ResolvedScaling> self_extend(const ScalingChoice& choice, std::int64_t trained, std::int64_t length) {
+  const auto window = resolved_window(choice, trained, 1);
+  if (!window) return window.error();
+  constexpr double kLargestGroup = 0x1p40;
+  if (choice.factor && !(*choice.factor <= kLargestGroup && std::floor(*choice.factor) == *choice.factor))
+    return Error{Code::kInvalid, "--factor",
+                 "want a whole number up to 2^40 as the group of self-extend, got " + shown(*choice.factor)};
+  SelfExtend map{choice.factor ? static_cast<std::int64_t>(*choice.factor) : 1, *window};
+  if (!choice.factor) {
+    // From a group on that is too small by at most a few.
+    map.group = std::max<std::int64_t>((length - 1 - map.window) / (trained - map.window), 1);
+    while (largest_mapped_distance(map, length) >= static_cast<double>(trained)) ++map.group;
+  }
+  return ResolvedScaling{static_cast<double>(map.group), map};
+}
+
+Result<ResolvedScaling> leaky_rerope(const ScalingChoice& choice, std::int64_t trained, std::int64_t length) {
+  const auto window = resolved_window(choice, trained, 2);
+  if (!window) return window.error();
+  const double fitting = static_cast<double>(length - 1 - *window) / static_cast<double>(trained - 1 - *window);
+  const double divisor = choice.factor.value_or(std::max(1.0, fitting));
+  return ResolvedScaling{divisor, ReRope{*window, divisor}};
+}
+
+Result<ResolvedScaling> rerope(const ScalingChoice& choice, std::int64_t trained) {
+  const auto window = resolved_window(choice, trained, 1);
+  if (!window) return window.error();
+  return ResolvedScaling{1.0, ReRope{*window}};
+}
+
+Result<ResolvedScaling> dual_chunk(const ScalingChoice& choice, std::int64_t trained) {
+  DualChunk map{choice.chunk.value_or(std::max<std::int64_t>(trained * 3 / 4, 1)), 0};
+  map.local_size = choice.window.value_or(map.chunk_size / 12);
+  if (map.chunk_size < 1 || map.chunk_size >= trained)
     return Error{Code::kInvalid, "--scaling",
-                 "want a checkpoint that says how many tokens it was trained for, got one that does not (" +
-                     choice.name + " starts from that length)"};
-  if (choice.factor && !(*choice.factor >= 1.0 && std::isfinite(*choice.factor)))
-    return Error{Code::kInvalid, "--factor", "want a number >= 1, got " + std::to_string(*choice.factor)};
-  if (choice.factor) return *choice.factor;
-  return std::max(1.0, static_cast<double>(length) / static_cast<double>(positions.trained_context));
+                 "want a chunk of dual-chunk from 1 to " + std::to_string(trained - 1) +
+                     " for a checkpoint trained on " + std::to_string(trained) + " tokens, got " +
+                     std::to_string(map.chunk_size)};
+  if (auto error = check_position_map(map))
+    return Error{error->code, "--scaling", "dual-chunk: window: " + error->message};
+  return ResolvedScaling{1.0, map};
 }
 
 std::optional<Error> check_length(std::int64_t length, std::int64_t score, std::int64_t text_tokens) {
@@ -45,8 +94,8 @@ std::optional<Error> check_length(std::int64_t length, std::int64_t score, std::
   return std::nullopt;
 }
 
-std::optional<Error> check_scaling(const CheckpointPositions& positions, std::string_view name, double factor) {
-  auto kinds = scaled_kinds(positions, name, factor);
+std::optional<Error> check_scaling(const CheckpointPositions& positions, const WindowTask& task) {
+  auto kinds = kinds_of(positions, task);
   if (kinds) return std::nullopt;
   return Error{kinds.error().code, "--scaling", kinds.error().message};
 }
@@ -138,6 +187,38 @@ std::optional<Error> check_finite(const std::string& weights, const WindowTask& 
 
 }  // namespace
 
+bool is_position_map(std::string_view scaling) noexcept {
+  return scaling == kSelfExtend || scaling == kReRope || scaling == kLeakyReRope || scaling == kDualChunk;
+}
+
+bool takes_factor(std::string_view scaling) noexcept {
+  return scaling != "none" && scaling != "own" && scaling != kReRope && scaling != kDualChunk;
+}
+
+std::string_view position_map_names() noexcept { return "self-extend, rerope, leaky-rerope, dual-chunk"; }
+
+Result<ResolvedScaling> resolve(const CheckpointPositions& positions, const ScalingChoice& choice,
+                                std::int64_t length) {
+  if (choice.name == "none" || choice.name == "own") return ResolvedScaling{};
+  const std::int64_t trained = positions.trained_context;
+  if (trained < 1)
+    return Error{Code::kInvalid, "--scaling",
+                 "want a checkpoint that says how many tokens it was trained for, got one that does not (" +
+                     choice.name + " starts from that length)"};
+  if (choice.factor && !(*choice.factor >= 1.0 && std::isfinite(*choice.factor)))
+    return Error{Code::kInvalid, "--factor", "want a number >= 1, got " + shown(*choice.factor)};
+  if (choice.name == kSelfExtend) return self_extend(choice, trained, length);
+  if (choice.name == kReRope) return rerope(choice, trained);
+  if (choice.name == kLeakyReRope) return leaky_rerope(choice, trained, length);
+  if (choice.name == kDualChunk) return dual_chunk(choice, trained);
+  return ResolvedScaling{
+      choice.factor.value_or(std::max(1.0, static_cast<double>(length) / static_cast<double>(trained)))};
+}
+
+Result<std::vector<LayerKind>> kinds_of(const CheckpointPositions& positions, const WindowTask& task) {
+  return scaled_kinds(positions, task.map ? "own" : std::string_view(task.scaling), task.factor);
+}
+
 Result<std::vector<WindowTask>> plan_windows(const CheckpointPositions& positions, std::int64_t text_tokens,
                                              const PlanOptions& options) {
   if (options.score < 1)
@@ -159,19 +240,22 @@ Result<std::vector<WindowTask>> plan_windows(const CheckpointPositions& position
   std::vector<std::int64_t> lengths = options.lengths;
   std::sort(lengths.begin(), lengths.end());
   std::vector<WindowTask> tasks;
-  std::set<std::tuple<std::int64_t, std::string, double, int>> planned;
+  std::set<std::tuple<std::int64_t, std::string, double, std::string, int>> planned;
   for (const std::int64_t length : lengths)
     for (const ScalingChoice& choice : options.scalings) {
-      auto factor = resolved_factor(positions, choice, length);
-      if (!factor) return factor.error();
-      if (auto error = check_scaling(positions, choice.name, *factor)) return *std::move(error);
+      auto resolved = resolve(positions, choice, length);
+      if (!resolved) return resolved.error();
+      const auto& [factor, map] = *resolved;
+      if (auto error = check_scaling(positions, {length, choice.name, factor, 0, 0, 0, 0, map}))
+        return *std::move(error);
+      const std::string mapped = map ? to_string(*map) : "";
       for (int w = 0; w < options.windows; ++w) {
-        if (!planned.emplace(length, choice.name, *factor, w).second) continue;
+        if (!planned.emplace(length, choice.name, factor, mapped, w).second) continue;
         const std::int64_t parts = 2 * std::int64_t{options.windows};
         // spare * (2w + 1) / (2W) without leaving 64 bits
         const std::int64_t odd = 2 * std::int64_t{w} + 1;
         const std::int64_t end = longest + spare / parts * odd + spare % parts * odd / parts;
-        tasks.push_back({length, choice.name, *factor, w, end - length, end - options.score, end});
+        tasks.push_back({length, choice.name, factor, w, end - length, end - options.score, end, map});
       }
     }
   return tasks;
@@ -182,10 +266,12 @@ Result<WindowTask> plan_by_position(const CheckpointPositions& positions, std::i
   if (first_token < 0 || first_token > text_tokens)
     return Error{Code::kInvalid, "first_token", "want a token of the text, got " + std::to_string(first_token)};
   if (auto error = check_length(length, 1, text_tokens - first_token)) return *std::move(error);
-  auto factor = resolved_factor(positions, scaling, length);
-  if (!factor) return factor.error();
-  if (auto error = check_scaling(positions, scaling.name, *factor)) return *std::move(error);
-  return WindowTask{length, scaling.name, *factor, 0, first_token, first_token + 1, first_token + length};
+  auto resolved = resolve(positions, scaling, length);
+  if (!resolved) return resolved.error();
+  WindowTask task{length,      scaling.name,    resolved->factor,     0,
+                  first_token, first_token + 1, first_token + length, resolved->map};
+  if (auto error = check_scaling(positions, task)) return *std::move(error);
+  return task;
 }
 
 Result<std::vector<LayerKind>> scaled_kinds(const CheckpointPositions& positions, std::string_view scaling,
@@ -202,12 +288,13 @@ Result<std::vector<LayerKind>> scaled_kinds(const CheckpointPositions& positions
   return kinds;
 }
 
-std::int64_t memory_needed(const Model& model, std::int64_t length) {
+std::int64_t memory_needed(const Model& model, std::int64_t length, const std::optional<PositionMap>& map) {
   const ModelConfig& config = model.config();
   const DType dtype = model.options().dtype;
   const std::int64_t chunk = std::min(kChunk, length);
-  return length * config.hidden_size * 4 + KvCache::bytes(dtype, config.kv_heads, config.head_dim, length) +
-         Workspace::bytes(config, dtype, chunk) + std::min(kOutputRows, chunk) * config.vocabulary * 4;
+  return length * config.hidden_size * 4 +
+         KvCache::bytes(dtype, config.kv_heads, config.head_dim, length, map ? map_key_turns(*map) : 1) +
+         Workspace::bytes(config, dtype, chunk, map) + std::min(kOutputRows, chunk) * config.vocabulary * 4;
 }
 
 Result<WindowRecord> measure(const Model& model, std::span<const std::int32_t> text, const WindowTask& task,
@@ -215,11 +302,11 @@ Result<WindowRecord> measure(const Model& model, std::span<const std::int32_t> t
   const Model::State& state = model.state();
   const ModelConfig& config = model.config();
   if (auto error = check_task(config, text, task)) return *std::move(error);
-  auto kinds = scaled_kinds(model.positions(), task.scaling, task.factor);
+  auto kinds = kinds_of(model.positions(), task);
   if (!kinds) return kinds.error();
-  auto rotations = Rotations::make(config, *kinds, task.length);
+  auto rotations = Rotations::make(config, *kinds, task.length, task.map);
   if (!rotations) return rotations.error();
-  const std::int64_t needed = memory_needed(model, task.length);
+  const std::int64_t needed = memory_needed(model, task.length, task.map);
   if (const std::int64_t free = memory_available(); free > 0 && needed > free)
     return Error{Code::kInvalid, "--lengths",
                  "want a context that fits the free memory of " + shown_bytes(free) + ", got " +
@@ -237,8 +324,9 @@ Result<WindowRecord> measure(const Model& model, std::span<const std::int32_t> t
   if (const auto begin = model.tokenizer().begin_token()) embed(state, {&*begin, 1}, x.data());
   if (auto error = check_finite("token embeddings", task, 0, task.length, config.hidden_size, x.data()))
     return *std::move(error);
-  Workspace workspace(state, chunk);
-  KvCache cache(model.options().dtype, config.kv_heads, config.head_dim, task.length);
+  Workspace workspace(state, chunk, task.map);
+  KvCache cache(model.options().dtype, config.kv_heads, config.head_dim, task.length,
+                task.map ? map_key_turns(*task.map) : 1);
   for (int layer = 0; layer < config.layers; ++layer)
     for (std::int64_t first = 0; first < task.length; first += chunk) {
       const std::int64_t tokens = std::min(chunk, task.length - first);
@@ -302,8 +390,10 @@ std::vector<Summary> summarize(std::span<const WindowRecord> records) {
   std::vector<char> taken(records.size(), 0);
   for (std::size_t i = 0; i < records.size(); ++i) {
     if (taken[i] != 0) continue;
-    Summary summary{
-        .length = records[i].task.length, .scaling = records[i].task.scaling, .factor = records[i].task.factor};
+    Summary summary{.length = records[i].task.length,
+                    .scaling = records[i].task.scaling,
+                    .factor = records[i].task.factor,
+                    .map = records[i].task.map};
     std::vector<double> means;
     double nll = 0.0;
     double scored = 0.0;
@@ -312,7 +402,7 @@ std::vector<Summary> summarize(std::span<const WindowRecord> records) {
     for (std::size_t j = i; j < records.size(); ++j) {
       const WindowRecord& each = records[j];
       if (each.task.length != summary.length || each.task.scaling != summary.scaling ||
-          each.task.factor != summary.factor)
+          each.task.factor != summary.factor || each.task.map != summary.map)
         continue;
       taken[j] = 1;
       const auto count = static_cast<double>(each.task.scored_end - each.task.scored_first);

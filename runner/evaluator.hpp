@@ -1,6 +1,7 @@
 #pragma once
 
 #include <ropewalk/config.hpp>
+#include <ropewalk/position_maps.hpp>
 #include <ropewalk/result.hpp>
 
 #include "runner/model.hpp"
@@ -16,12 +17,34 @@
 
 namespace ropewalk::runner {
 
-/// One scaling to be measured.
+/// One scaling to be measured, or a position map over the checkpoint's own frequencies. What is unset ("auto") is taken
+/// from the length and from the trained context L, for each length anew.
 struct ScalingChoice {
-  std::string name = "none";     ///< a name of make_scaling, or "own": as the checkpoint says, factor without meaning
-  std::optional<double> factor;  ///< unset ("auto"): max(1, length / trained context), for each length its own
+  /// A name of make_scaling; "own": as the checkpoint says; or "self-extend", "rerope", "leaky-rerope", "dual-chunk".
+  std::string name = "none";
+  /// Of a scaling: auto is max(1, length / L). Of self-extend the group, and of leaky-rerope the divisor: auto is the
+  /// least whose largest distance stays below L. The others have none.
+  std::optional<double> factor{};
+  /// Of maps: the window, auto L / 4; of dual-chunk the local size, auto a twelfth of the chunk size.
+  std::optional<std::int64_t> window{};
+  std::optional<std::int64_t> chunk{};  ///< of dual-chunk: the chunk size, auto 3 L / 4
   bool operator==(const ScalingChoice&) const = default;
 };
+
+/// Whether a name is one of the four maps; whether a factor means something to it.
+bool is_position_map(std::string_view scaling) noexcept;
+bool takes_factor(std::string_view scaling) noexcept;
+/// "self-extend, rerope, leaky-rerope, dual-chunk"
+std::string_view position_map_names() noexcept;
+
+/// A choice at one length.
+struct ResolvedScaling {
+  double factor = 1.0;               ///< 1 where it has no meaning
+  std::optional<PositionMap> map{};  ///< of a choice that is one
+};
+/// Errors: kInvalid with path "--scaling" (the checkpoint does not say how long it was trained; a window or chunk that
+/// does not stay below that) or "--factor".
+Result<ResolvedScaling> resolve(const CheckpointPositions& positions, const ScalingChoice& choice, std::int64_t length);
 
 struct PlanOptions {
   std::vector<std::int64_t> lengths;    ///< tokens of context, each > score
@@ -40,11 +63,12 @@ struct PlanOptions {
 struct WindowTask {
   std::int64_t length = 0;
   std::string scaling;  ///< the name, as chosen
-  double factor = 1.0;  ///< resolved; 1 for "none" and "own"
+  double factor = 1.0;  ///< resolved
   int window = 0;       ///< which place in the text, from 0
   std::int64_t first_token = 0;
   std::int64_t scored_first = 0;
   std::int64_t scored_end = 0;
+  std::optional<PositionMap> map{};  ///< resolved
   bool operator==(const WindowTask&) const = default;
 };
 
@@ -101,7 +125,8 @@ Result<WindowRecord> measure(const Model& model, std::span<const std::int32_t> t
                              const MeasureOptions& options = {});
 
 /// Bytes that `measure` allocates beside the weights for a run of `length` tokens.
-std::int64_t memory_needed(const Model& model, std::int64_t length);
+std::int64_t memory_needed(const Model& model, std::int64_t length,
+                           const std::optional<PositionMap>& map = std::nullopt);
 /// Bytes the system could give a program now; 0 if it does not say.
 std::int64_t memory_available();
 
@@ -112,6 +137,9 @@ std::int64_t memory_available();
 /// trained.
 Result<std::vector<LayerKind>> scaled_kinds(const CheckpointPositions& positions, std::string_view scaling,
                                             double factor);
+
+/// scaled_kinds of a task; a map goes with the checkpoint's own.
+Result<std::vector<LayerKind>> kinds_of(const CheckpointPositions& positions, const WindowTask& task);
 
 /// The mean loss over stretches of positions, for a curve.
 struct PositionBucket {
@@ -127,13 +155,14 @@ struct Summary {
   std::int64_t length = 0;
   std::string scaling;
   double factor = 1.0;
+  std::optional<PositionMap> map{};
   int windows = 0;
   double mean_nll = 0.0;           ///< nats a token, over all scored tokens
   double perplexity = 0.0;         ///< exp(mean_nll)
   double spread = 0.0;             ///< standard deviation over windows of nats a token (n - 1); 0 for one window
   double tokens_per_second = 0.0;  ///< all tokens over all time
 };
-/// By length, scaling and factor, in the order of their first record.
+/// By length, scaling, factor and map, in the order of their first record.
 std::vector<Summary> summarize(std::span<const WindowRecord> records);
 
 }  // namespace ropewalk::runner

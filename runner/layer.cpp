@@ -52,6 +52,22 @@ void norm_heads(const Model::State& model, float* heads, const std::vector<float
     }
 }
 
+// Queries and keys of tokens that stand at first, first + 1, ..., in place.
+void turn(const Model::State& model, const Rotary* rotary, float* q, float* k, std::int64_t first, std::int64_t tokens,
+          Workspace& workspace) {
+  if (rotary == nullptr) return;
+  const ModelConfig& config = model.config();
+  const std::int64_t width = qkv_width(config);
+  std::iota(workspace.positions.begin(), workspace.positions.begin() + tokens, first);
+  const auto view = [&](float* data, int heads) {
+    return HeadsView{data, DType::kFloat32, 1, tokens, heads, config.head_dim, tokens * width, width, config.head_dim};
+  };
+  const std::array operands = {RotaryOperand::in_place(view(q, config.heads)),
+                               RotaryOperand::in_place(view(k, config.kv_heads))};
+  rotary->apply(operands, PositionsView::row({workspace.positions.data(), static_cast<std::size_t>(tokens)}),
+                {.threads = model.options.threads});
+}
+
 // x += in W^T, or the norm of it.
 void add_branch(const Model::State& model, const Linear& linear, const std::vector<float>& weight, std::int64_t tokens,
                 float* x, Workspace& workspace) {
@@ -71,8 +87,11 @@ void add_branch(const Model::State& model, const Linear& linear, const std::vect
 }  // namespace
 
 Result<Rotations> Rotations::make(const ModelConfig& config, std::span<const LayerKind> kinds,
-                                  std::int64_t running_length) {
+                                  std::int64_t running_length, const std::optional<PositionMap>& map) {
+  if (map)
+    if (auto error = check_position_map(*map)) return *std::move(error);
   Rotations rotations;
+  rotations.map_ = map;
   rotations.query_scale_ = config.query_scale;
   rotations.running_length_ = running_length;
   rotations.kind_of_layer_.assign(static_cast<std::size_t>(config.layers), kNoKind);
@@ -89,6 +108,7 @@ Result<Rotations> Rotations::make(const ModelConfig& config, std::span<const Lay
                          "\", which is another's or none of " + std::to_string(config.layers)};
       rotations.kind_of_layer_[static_cast<std::size_t>(layer)] = rotations.rotaries_.size();
     }
+    rotations.sees_all_.push_back(is_local(kind.name) ? 0 : 1);
     if (!kind.spec) {
       rotations.rotaries_.emplace_back(std::nullopt);
       continue;
@@ -116,22 +136,32 @@ const Rotary* Rotations::rotary(int layer) const noexcept {
   return rotary ? &*rotary : nullptr;
 }
 
+const PositionMap* Rotations::map(int layer) const noexcept {
+  const std::size_t kind = kind_of_layer_[static_cast<std::size_t>(layer)];
+  return map_ && rotaries_[kind] && sees_all_[kind] != 0 ? &*map_ : nullptr;
+}
+
 double Rotations::softmax_scale(int layer) const noexcept {
   const Rotary* const own = rotary(layer);
   return own != nullptr ? query_scale_ * own->frequencies().softmax_scale_multiplier : query_scale_;
 }
 
-Workspace::Workspace(const Model::State& model, std::int64_t chunk_tokens)
+Workspace::Workspace(const Model::State& model, std::int64_t chunk_tokens, const std::optional<PositionMap>& map)
     : chunk(chunk_tokens),
       qkv(chunk * qkv_width(model.config())),
       gate_up(chunk * 2 * model.config().intermediate_size),
       branch(chunk * model.config().hidden_size),
       in(chunk * widest(model.config()) * static_cast<std::int64_t>(size_of(model.options.dtype))),
-      positions(static_cast<std::size_t>(chunk)) {}
+      positions(static_cast<std::size_t>(chunk)) {
+  const ModelConfig& config = model.config();
+  if (map) mapped.emplace(*map, chunk, config.heads, config.kv_heads, config.head_dim);
+}
 
-std::int64_t Workspace::bytes(const ModelConfig& config, DType dtype, std::int64_t chunk) {
+std::int64_t Workspace::bytes(const ModelConfig& config, DType dtype, std::int64_t chunk,
+                              const std::optional<PositionMap>& map) {
   return chunk * (4 * (qkv_width(config) + config.hidden_size) + 8 * config.intermediate_size +
-                  widest(config) * static_cast<std::int64_t>(size_of(dtype)) + 8);
+                  widest(config) * static_cast<std::int64_t>(size_of(dtype)) + 8) +
+         (map ? MappedAttention::bytes(*map, chunk, config.heads, config.kv_heads, config.head_dim) : 0);
 }
 
 void embed(const Model::State& model, std::span<const std::int32_t> tokens, float* x) {
@@ -160,20 +190,15 @@ void run_layer(const Model::State& model, int index, const Rotations& rotations,
   const float* const v = k + std::int64_t{config.kv_heads} * config.head_dim;
   norm_heads(model, q, layer.query_norm, config.heads, tokens, width);
   norm_heads(model, k, layer.key_norm, config.kv_heads, tokens, width);
-  if (const Rotary* const rotary = rotations.rotary(index)) {
-    std::iota(workspace.positions.begin(), workspace.positions.begin() + tokens, origin + first);
-    const auto view = [&](float* data, int heads) {
-      return HeadsView{data,  DType::kFloat32, 1, tokens, heads, config.head_dim, tokens * width,
-                       width, config.head_dim};
-    };
-    const std::array operands = {RotaryOperand::in_place(view(q, config.heads)),
-                                 RotaryOperand::in_place(view(k, config.kv_heads))};
-    rotary->apply(operands, PositionsView::row({workspace.positions.data(), static_cast<std::size_t>(tokens)}),
-                  {.threads = threads});
+  if (rotations.map(index) != nullptr) {
+    workspace.mapped->run(*rotations.rotary(index), cache, q, k, v, width, first, tokens,
+                          rotations.softmax_scale(index), workspace.in.data(), dtype, threads);
+  } else {
+    turn(model, rotations.rotary(index), q, k, origin + first, tokens, workspace);
+    cache.write(first, tokens, k, v, width);
+    attend(cache, q, width, config.heads, first, tokens, config.windows[static_cast<std::size_t>(index)],
+           rotations.softmax_scale(index), workspace.in.data(), dtype, threads);
   }
-  cache.write(first, tokens, k, v, width);
-  attend(cache, q, width, config.heads, first, tokens, config.windows[static_cast<std::size_t>(index)],
-         rotations.softmax_scale(index), workspace.in.data(), dtype, threads);
   add_branch(model, layer.attention_out, layer.post_attention_norm, tokens, x, workspace);
 
   norm_rows(model, x, layer.feed_norm, tokens, workspace.in.data());

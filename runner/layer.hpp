@@ -1,11 +1,13 @@
 #pragma once
 
 #include <ropewalk/config.hpp>
+#include <ropewalk/position_maps.hpp>
 #include <ropewalk/rotary.hpp>
 
 #include "runner/attention.hpp"
 #include "runner/checkpoint.hpp"
 #include "runner/linear.hpp"
+#include "runner/mapped_attention.hpp"
 #include "runner/model.hpp"
 
 #include <cstdint>
@@ -42,16 +44,21 @@ struct Model::State {
 class Rotations {
  public:
   /// Errors: those of Rotary::make; kInvalid (path "kinds") unless every layer is in exactly one kind;
-  /// kUnsupported for a spec with several axes or a query temperature, which no architecture here has.
+  /// kUnsupported for a spec with several axes or a query temperature, which no architecture here has; those of
+  /// check_position_map.
   static Result<Rotations> make(const ModelConfig& config, std::span<const LayerKind> kinds,
-                                std::int64_t running_length);
+                                std::int64_t running_length, const std::optional<PositionMap>& map = std::nullopt);
 
   const Rotary* rotary(int layer) const noexcept;  ///< nullptr: this layer does not rotate
+  /// nullptr: keys stand where they are. So they do where queries see near keys only (is_local).
+  const PositionMap* map(int layer) const noexcept;
   std::int64_t running_length() const noexcept { return running_length_; }
   double softmax_scale(int layer) const noexcept;
 
  private:
   std::vector<std::optional<Rotary>> rotaries_;  // [kinds]
+  std::vector<char> sees_all_;                   // [kinds]
+  std::optional<PositionMap> map_;
   std::vector<std::size_t> kind_of_layer_;
   std::int64_t running_length_ = 0;
   double query_scale_ = 1.0;
@@ -59,15 +66,17 @@ class Rotations {
 
 /// What a chunk of tokens needs on its way through a layer; reused from chunk to chunk.
 struct Workspace {
-  Workspace(const Model::State& model, std::int64_t chunk);
-  static std::int64_t bytes(const ModelConfig& config, DType dtype, std::int64_t chunk);
+  Workspace(const Model::State& model, std::int64_t chunk, const std::optional<PositionMap>& map = std::nullopt);
+  static std::int64_t bytes(const ModelConfig& config, DType dtype, std::int64_t chunk,
+                            const std::optional<PositionMap>& map = std::nullopt);
 
   std::int64_t chunk;
   Buffer<float> qkv;      // [chunk, (heads + 2 * kv_heads) * head_dim]
   Buffer<float> gate_up;  // [chunk, 2 * intermediate]
   Buffer<float> branch;   // [chunk, hidden]: what is normed before it is added
   Buffer<std::byte> in;   // [chunk, max(hidden, heads * head_dim, intermediate)] in the model's dtype: enters a product
-  std::vector<std::int64_t> positions;  // [chunk]
+  std::vector<std::int64_t> positions;    // [chunk]
+  std::optional<MappedAttention> mapped;  // where the rotations have a map, the same one
 };
 
 /// The embeddings of `tokens` as they enter the first layer, float32 [tokens, hidden]. The ids are inside the
@@ -76,7 +85,7 @@ void embed(const Model::State& model, std::span<const std::int32_t> tokens, floa
 
 /// Takes x [tokens, hidden], tokens <= chunk, through one layer, in place. Their keys and values are written to the
 /// cache as its tokens first, first + 1, ..., behind all those that they see; they stand at positions origin + first,
-/// origin + first + 1, ...
+/// origin + first + 1, ... Under a map the origin is 0 and the cache has keys of as many turns as the map.
 void run_layer(const Model::State& model, int layer, const Rotations& rotations, KvCache& cache, std::int64_t origin,
                std::int64_t first, std::int64_t tokens, float* x, Workspace& workspace);
 

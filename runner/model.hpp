@@ -2,6 +2,7 @@
 
 #include <ropewalk/config.hpp>
 #include <ropewalk/dtype.hpp>
+#include <ropewalk/position_maps.hpp>
 #include <ropewalk/result.hpp>
 
 #include "runner/architecture.hpp"
@@ -69,11 +70,12 @@ class Model {
 };
 
 struct DecoderOptions {
-  std::int64_t capacity = 0;        ///< tokens the cache can hold, > 0
-  std::vector<LayerKind> kinds{};   ///< how each layer rotates; empty: as the checkpoint says
-  std::int64_t running_length = 0;  ///< the length behind scalings that depend on it; 0: `capacity`. It stays until
-                                    ///< rescale() changes it, so that no cached key has to be turned again meanwhile
-  std::int64_t origin = 0;          ///< where the first token stands
+  std::int64_t capacity = 0;         ///< tokens the cache can hold, > 0
+  std::vector<LayerKind> kinds{};    ///< how each layer rotates; empty: as the checkpoint says
+  std::int64_t running_length = 0;   ///< the length behind scalings that depend on it; 0: `capacity`. It stays until
+                                     ///< rescale() changes it, so that no cached key has to be turned again meanwhile
+  std::int64_t origin = 0;           ///< where the first token stands
+  std::optional<PositionMap> map{};  ///< how far keys seem to stand, in layers that rotate and see the whole context
 };
 
 /// What happens to cached keys as their positions change.
@@ -86,7 +88,8 @@ enum class CachedKeys : std::uint8_t {
 class Decoder {
  public:
   /// Errors: those of Rotary::make; kInvalid for kinds that do not cover every layer once, for a capacity below 1, or
-  /// one whose cache does not fit the memory that is free (path "capacity").
+  /// one whose cache does not fit the memory that is free (path "capacity"), for a map and an origin other than 0;
+  /// those of check_position_map.
   static Result<Decoder> make(const Model& model, const DecoderOptions& options);
   Decoder(Decoder&&) noexcept;
   Decoder& operator=(Decoder&&) noexcept;
@@ -108,6 +111,8 @@ class Decoder {
 
   /// Position of the first token; those behind it follow one by one.
   std::int64_t origin() const noexcept;
+
+  // A map counts from the first token: none of the three below goes under one (kUnsupported, path "map").
 
   /// Forgets the first `tokens` tokens. The others stay where they stand, so origin() grows and length() shrinks.
   /// Errors: kInvalid for more than there are.

@@ -61,35 +61,134 @@ def test_the_json_has_every_key_of_the_contract(model, text):
             point["perplexity"] * np.std(mine, ddof=1) / math.sqrt(2), rel=1e-9, abs=1e-12)
 
 
-def test_nll_is_that_of_the_tiny_model_in_numpy(model, text):
-    """A decoder in twenty lines of float64, with the plain rotation, on the same tokens."""
-    (window,) = json.loads(ok(*arguments(model, text, "128", "none"), "--json"))["windows"]
-    ids = np.frombuffer(text.read_bytes(), np.uint8)[window["first_token"]:][:128].astype(int)
-    raw = (model / "model.safetensors").read_bytes()
+def nll_in_numpy(folder, ids, score, distance):
+    """A decoder in twenty lines of float64; distance(i, j) is how far key j stands from query i."""
+    tokens = len(ids)
+    raw = (folder / "model.safetensors").read_bytes()
     size = int.from_bytes(raw[:8], "little")
     weights = {name: np.frombuffer(raw[8 + size:][slice(*entry["data_offsets"])], np.float32).reshape(entry["shape"]).astype(
         np.float64) for name, entry in json.loads(raw[8:8 + size]).items()}
     norm = lambda x, w: x / np.sqrt((x * x).mean(-1, keepdims=True) + 1e-5) * w
-    phase = np.arange(128)[:, None] * 10000.0 ** (-np.arange(0, 8, 2) / 8)
-    cos, sin = np.cos(phase)[:, None], np.sin(phase)[:, None]
-    turn = lambda h: np.concatenate([h[..., :4] * cos - h[..., 4:] * sin, h[..., 4:] * cos + h[..., :4] * sin], -1)
+    table = np.array([[distance(i, j) if j <= i else 0 for j in range(tokens)] for i in range(tokens)], np.float64)
+    turns = np.exp(1j * table[..., None] * 10000.0 ** (-np.arange(0, 8, 2) / 8))  # [queries, keys, pairs]
+    pairs = lambda h: h[..., :4] + 1j * h[..., 4:]
     x = weights["model.embed_tokens.weight"][ids]
     for i in range(2):
         w = lambda name: weights[f"model.layers.{i}.{name}.weight"]
         h = norm(x, w("input_layernorm"))
-        q = turn((h @ w("self_attn.q_proj").T).reshape(128, 4, 8))
-        k = turn((h @ w("self_attn.k_proj").T).reshape(128, 2, 8)).repeat(2, axis=1)
-        v = (h @ w("self_attn.v_proj").T).reshape(128, 2, 8).repeat(2, axis=1)
-        scores = np.einsum("thd,shd->hts", q, k) / np.sqrt(8) + np.where(np.tri(128), 0, -np.inf)
+        q = pairs((h @ w("self_attn.q_proj").T).reshape(tokens, 4, 8))
+        k = pairs((h @ w("self_attn.k_proj").T).reshape(tokens, 2, 8)).repeat(2, axis=1)
+        v = (h @ w("self_attn.v_proj").T).reshape(tokens, 2, 8).repeat(2, axis=1)
+        scores = np.einsum("thd,shd,tsd->hts", q, k.conj(), turns).real / np.sqrt(8) + np.where(np.tri(tokens), 0, -np.inf)
         scores = np.exp(scores - scores.max(-1, keepdims=True))
-        x = x + np.einsum("hts,shd->thd", scores / scores.sum(-1, keepdims=True), v).reshape(128, 32) @ w("self_attn.o_proj").T
+        x = x + np.einsum("hts,shd->thd", scores / scores.sum(-1, keepdims=True), v).reshape(tokens, 32) @ w(
+            "self_attn.o_proj").T
         h = norm(x, w("post_attention_layernorm"))
         gate = h @ w("mlp.gate_proj").T
         x = x + (gate / (1 + np.exp(-gate)) * (h @ w("mlp.up_proj").T)) @ w("mlp.down_proj").T
     logits = norm(x, weights["model.norm.weight"]) @ weights["model.embed_tokens.weight"].T
     log_sum = np.log(np.exp(logits - logits.max(-1, keepdims=True)).sum(-1)) + logits.max(-1)
-    want = sum(log_sum[t - 1] - logits[t - 1, ids[t]] for t in range(96, 128))
+    return sum(log_sum[t - 1] - logits[t - 1, ids[t]] for t in range(tokens - score, tokens))
+
+
+def tokens_of(window, text):
+    return np.frombuffer(text.read_bytes(), np.uint8)[window["first_token"]:][:window["length"]].astype(int)
+
+
+def test_nll_is_that_of_the_tiny_model_in_numpy(model, text):
+    (window,) = json.loads(ok(*arguments(model, text, "128", "none"), "--json"))["windows"]
+    want = nll_in_numpy(model, tokens_of(window, text), 32, lambda i, j: i - j)
     assert window["nll_sum"] == pytest.approx(want, rel=1e-5)
+
+
+# ---- position maps: the tiny model was trained on 64 tokens
+
+
+def self_extend(group, window):
+    return lambda i, j: i - j if i - j < window else i // group - j // group + window - window // group
+
+
+def rerope(window, divisor=math.inf):
+    return lambda i, j: i - j if i - j < window else window + (i - j - window) / divisor
+
+
+def dual_chunk(size, local):
+    c = size - local
+    query = lambda i, back: i % c if back == 0 else min(i % c + c, size) if back == 1 else min(2 * c - 1, size)
+    return lambda i, j: query(i, i // c - j // c) - j % c
+
+
+MAPS = [  # the word, what comes out of it at 160 tokens, its distances
+    ("self-extend", {"type": "self-extend", "group": 4, "window": 16}, self_extend(4, 16)),
+    ("self-extend:8:window=7", {"type": "self-extend", "group": 8, "window": 7}, self_extend(8, 7)),
+    ("rerope", {"type": "rerope", "window": 16}, rerope(16)),
+    ("rerope:window=33", {"type": "rerope", "window": 33}, rerope(33)),
+    ("leaky-rerope", {"type": "leaky-rerope", "divisor": 143 / 47, "window": 16}, rerope(16, 143 / 47)),
+    ("leaky-rerope:window=8:2.5", {"type": "leaky-rerope", "divisor": 2.5, "window": 8}, rerope(8, 2.5)),
+    ("dual-chunk", {"type": "dual-chunk", "chunk_size": 48, "local_size": 4}, dual_chunk(48, 4)),
+    ("dual-chunk:chunk=20:window=9", {"type": "dual-chunk", "chunk_size": 20, "local_size": 9}, dual_chunk(20, 9)),
+]
+
+
+@pytest.mark.parametrize("word, resolved, distance", MAPS, ids=[word for word, _, _ in MAPS])
+def test_maps_have_the_distances_of_their_papers(model, text, word, resolved, distance):
+    results = json.loads(ok(*arguments(model, text, "160", f"none,{word}"), "--json"))
+    plain, window = results["windows"]
+    assert window["map"] == resolved and plain["map"] is None and results["perplexity"][1]["map"] == resolved
+    assert window["scaling"] == resolved["type"] and window["factor"] == resolved.get("group", resolved.get("divisor", 1))
+    want = nll_in_numpy(model, tokens_of(window, text), 32, distance)
+    assert window["nll_sum"] == pytest.approx(want, rel=1e-5)
+    assert abs(window["nll_sum"] - plain["nll_sum"]) > 1e-3, "the map is seen at all"
+    assert window["fingerprint"] != plain["fingerprint"] and window["same_as"] is None
+    farthest = max(distance(i, j) for i in range(160) for j in range(i + 1))
+    assert farthest < 64 + 1e-9 or "leaky-rerope:" in word
+    spec = next(s["spec"] for s in results["specs"] if s["fingerprint"] == window["fingerprint"])
+    assert f"{resolved['type']} " in spec
+
+
+def test_maps_change_nothing_within_their_windows(model, text):
+    words = "none,self-extend:4:window=48,rerope:window=48,leaky-rerope:4:window=48,dual-chunk:chunk=60:window=12"
+    for windows in (json.loads(ok(*arguments(model, text, "48", words), "--json"))["windows"],
+                    json.loads(ok(*arguments(model, text, "48", words), "--dtype", "bf16", "--json"))["windows"]):
+        assert [w["same_as"] for w in windows] == [None] + 4 * ["none"]
+    assert len({w["fingerprint"] for w in windows}) == 1
+
+
+def test_maps_are_kept_by_all_of_their_numbers(model, text, tmp_path):
+    words = "self-extend:4,self-extend:4:window=8,self-extend:5,rerope,rerope:window=8,leaky-rerope:4,dual-chunk," \
+            "dual-chunk:window=8,dual-chunk:chunk=40"
+    command = (*arguments(model, text, "128", words), "--json", "--state", tmp_path / "state")
+    first = json.loads(ok(*command))
+    assert len({w["nll_sum"] for w in first["windows"]}) == 9 and len({w["fingerprint"] for w in first["windows"]}) == 9
+    assert len((tmp_path / "state").read_text().splitlines()) == 9
+    again = run(*command)
+    assert "9 of 9 windows are known" in again.stderr
+    assert json.loads(again.stdout)["windows"] == first["windows"]
+    assert [p["series"] for p in first["perplexity"]] == [
+        "self-extend x4", "self-extend x4 w8", "self-extend x5", "rerope", "rerope w8", "leaky-rerope x4", "dual-chunk",
+        "dual-chunk w8", "dual-chunk c40"]
+
+
+def test_maps_go_by_position_too(model, text):
+    results = json.loads(ok(*arguments(model, text, "64,128", "self-extend,dual-chunk"), "--by-position", "--json"))
+    assert [curve["map"]["type"] for curve in results["by_position"]] == ["self-extend", "dual-chunk"]
+    assert results["by_position"][0]["map"]["group"] == 3 and results["windows"][0]["map"]["group"] == 1
+
+
+@pytest.mark.parametrize("word, says", [
+    ("rerope:4", ("rerope", "no factor")), ("dual-chunk:4", ("dual-chunk", "no factor")),
+    ("self-extend:2.5", ("whole number", "2.5")), ("self-extend:0.5", ">= 1"), ("self-extend:4:window", "window"),
+    ("self-extend:chunk=8", ("window=TOKENS", "self-extend")), ("yarn:window=8", ("yarn", "factor alone")),
+    ("dual-chunk:group=8", ("chunk=TOKENS", "group=8")), ("self-extend:window=0", '"0"'),
+    ("self-extend:window=64", ("window", "63", "64")), ("rerope:window=-3", "-3"), ("leaky-rerope:window=63", ("62", "63")),
+    ("dual-chunk:chunk=64", ("chunk", "63", "64")), ("dual-chunk:window=48", ("window", "47", "48")),
+    ("dual-chunk:chunk=0", '"0"'), ("self-extend:1e300", "whole number"), ("self-extend::", "--scaling"),
+    ("selfextend", ("self-extend", "dual-chunk", "yarn")),
+])
+def test_maps_that_cannot_be_are_refused(model, text, word, says):
+    refused(*arguments(model, text, "128", word), says=("--factor" if word.startswith("self-extend:2.5") or "1e300" in word
+                                                        else "--scaling", *([says] if isinstance(says, str) else says)),
+            timeout=20)
 
 
 def test_windows_that_turn_alike_are_run_once(model, text):
