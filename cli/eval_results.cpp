@@ -127,7 +127,6 @@ void write_results_json(JsonOut& json, const EvalResults& results) {
     json.field("length", task.length);
     json.field("scaling", task.scaling);
     json.field("factor", task.factor);
-    json.key("map");
     write_position_map(json, task.map);
     json.field("window", task.window);
     json.field("first_token", task.first_token);
@@ -158,7 +157,6 @@ void write_results_json(JsonOut& json, const EvalResults& results) {
       json.field("length", point->length);
       json.field("scaling", point->scaling);
       json.field("factor", point->factor);
-      json.key("map");
       write_position_map(json, point->map);
       json.field("series", series.label);
       json.field("windows", point->windows);
@@ -178,7 +176,6 @@ void write_results_json(JsonOut& json, const EvalResults& results) {
     json.field("length", curve.task.length);
     json.field("scaling", curve.task.scaling);
     json.field("factor", curve.task.factor);
-    json.key("map");
     write_position_map(json, curve.task.map);
     json.field("series", curve.label);
     json.field("first_token", curve.task.first_token);

@@ -97,8 +97,8 @@ void write_scaling(JsonOut& json, const Scaling& scaling) {
 }
 
 void write_position_map(JsonOut& json, const std::optional<PositionMap>& map) {
-  if (!map) return json.null();
-  json.begin_object();
+  if (!map) return;
+  json.key("map").begin_object();
   std::visit([&](const auto& each) { fields(json, each); }, *map);
   json.end();
 }

@@ -13,7 +13,8 @@ namespace ropewalk::cli {
 /// null.
 void write_scaling(JsonOut& json, const Scaling& scaling);
 
-/// A position map as a JSON object: "type", then its numbers in the words of position_maps.hpp; null if there is none.
+/// A position map as the field "map": an object with "type" and its numbers in the words of position_maps.hpp. Nothing
+/// if there is none.
 void write_position_map(JsonOut& json, const std::optional<PositionMap>& map);
 
 }  // namespace ropewalk::cli
