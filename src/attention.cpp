@@ -199,11 +199,11 @@ void attend(const Attention& attention, const AttentionCall& call) noexcept {
 
 std::int64_t score_gradient_parts(const Attention& attention) noexcept {
   if (!has_shape(attention)) return 0;
-  const auto blocks_of = [](std::int64_t keys) { return (keys + kBlockKeys - 1) / kBlockKeys; };
   std::int64_t blocks = 0;
   const auto& starts = attention.key_starts;
-  for (std::size_t s = 1; s < starts.size(); ++s) blocks += blocks_of(starts[s] - starts[s - 1]);
-  return attention.q.batch * attention.k.heads * (starts.empty() ? blocks_of(attention.k.tokens) : blocks);
+  for (std::size_t s = 1; s < starts.size(); ++s) blocks += BackwardShape::key_blocks(starts[s] - starts[s - 1]);
+  return attention.q.batch * attention.k.heads *
+         (starts.empty() ? BackwardShape::key_blocks(attention.k.tokens) : blocks);
 }
 
 std::int64_t attention_backward_workspace(const Attention& attention, int threads) noexcept {

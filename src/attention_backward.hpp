@@ -44,7 +44,7 @@ struct BackwardShape {
 
   static std::int64_t chunks(std::int64_t channels) noexcept { return (channels + kPanelColumns - 1) / kPanelColumns; }
   std::int64_t run_keys() const noexcept { return run_blocks * kBlockKeys; }
-  std::int64_t sequence_key_blocks(std::int64_t keys) const noexcept { return (keys + kBlockKeys - 1) / kBlockKeys; }
+  static std::int64_t key_blocks(std::int64_t keys) noexcept { return (keys + kBlockKeys - 1) / kBlockKeys; }
 
   /// Takes what all threads share, in the order of BackwardPass.
   template <class Shared>
@@ -137,8 +137,7 @@ class BackwardPass {
       const Sequence sequence = sequence_at(s);
       const std::int64_t columns = (sequence.end_query - sequence.first_query) * shape_.group;
       shared_.panel_starts[s + 1] = shared_.panel_starts[s] + (columns + kPanelColumns - 1) / kPanelColumns;
-      shared_.block_starts[s + 1] =
-          shared_.block_starts[s] + shape_.sequence_key_blocks(sequence.end_key - sequence.first_key);
+      shared_.block_starts[s + 1] = shared_.block_starts[s] + shape_.key_blocks(sequence.end_key - sequence.first_key);
     }
     // Shorter runs where there would not be items for all threads.
     run_blocks_ = shape_.run_blocks;
@@ -200,12 +199,12 @@ class BackwardPass {
         const Block keys{std::max(at, seen.begin), std::min(at + kBlockKeys, std::min(end, seen.end)), begin,
                          part_of(place, shared_.block_starts[s] + block)};
         form_scores(place, sequence, columns, keys, scratch);
-        if (g_.d_score.add != nullptr) tell(place, sequence, columns, keys, thread, scratch);
         add_to_keys(columns, keys, scratch);
         if (!waited) {
           while (done.load(std::memory_order_acquire) != block - first_seen) std::this_thread::yield();
           waited = true;
         }
+        if (g_.d_score.add != nullptr) tell(place, s, columns, keys, thread, scratch);
         add_to_queries(columns, keys, block == first_seen, panel, scratch);
       }
       done.store(static_cast<std::int32_t>(block - first_seen), std::memory_order_release);
@@ -389,13 +388,15 @@ class BackwardPass {
                                .mean = scratch.mean});
   }
 
-  void tell(Place place, const Sequence& sequence, QueryColumns columns, const Block& block, int thread,
+  void tell(Place place, std::int64_t s, QueryColumns columns, const Block& block, int thread,
             const Scratch& scratch) const noexcept {
+    const Sequence sequence = sequence_at(s);
     kernels_.transpose(scratch.d_scores, kPanelColumns, block.keys(), columns.padded(), scratch.stage, kBlockKeys);
     scores_.for_each_head(place, columns,
                           [&](std::int64_t head, std::int64_t token, std::int64_t end, std::int64_t column) {
                             g_.d_score.add(g_.d_score.state, {.row = place.row,
                                                               .head = head,
+                                                              .sequence = s,
                                                               .first_query = sequence.place(token) - sequence.first_key,
                                                               .queries = end - token,
                                                               .first_key = block.first - sequence.first_key,

@@ -105,26 +105,33 @@ std::int64_t attention_workspace(const Attention& attention, int threads) noexce
 /// for its threads.
 void attend(const Attention& attention, const AttentionCall& call) noexcept;
 
-/// A block of the gradient of the scores as `bias` adds to them, for whoever wants the gradient of what was added.
+/// A block of the gradient of the scores, which is that of what `bias` added to them.
 struct ScoreGradientBlock {
   std::int64_t row = 0, head = 0;
+  std::int64_t sequence = 0;                                           ///< of the packed ones
   std::int64_t first_query = 0, queries = 0, first_key = 0, keys = 0;  ///< counted as ScoreFill counts them
   const float* d_score = nullptr;  ///< [queries, keys], `stride` from a row to the next; 0 where the mask hides
   std::int64_t stride = 0;
-  /// In [0, score_gradient_parts()): blocks of one part come one after the other, in an order that neither threads nor
-  /// time change. Sums that are kept for each part, and added up afterwards, have the same bits always.
-  std::int64_t part = 0;
-  int thread = 0;  ///< in [0, the call's threads): blocks of one thread come one after the other
+  std::int64_t part = 0;  ///< in [0, score_gradient_parts())
+  int thread = 0;         ///< in [0, the call's threads)
 };
 
-/// Told every block of d_score that any query sees, each once.
+/// Told every entry of d_score that a query sees, once.
 struct ScoreGradient {
   void* state = nullptr;  ///< handed back to `add`
-  /// Must not throw; is called by all threads at once. The block is gone when it returns.
+  /// Must not throw; is called by all threads at once; the block is gone when it returns. These blocks come one after
+  /// the other, so that what is summed up for each of them needs no lock:
+  ///
+  ///     those that name a query of a head         in the order of their keys
+  ///     those that name a key of a key head,
+  ///     and those of a part                       from the last queries to the first; heads of a key head in turn
+  ///     those of a thread                         in any order
+  ///
+  /// The first three orders, and so the bits of such sums, do not depend on threads.
   void (*add)(void* state, const ScoreGradientBlock& block) = nullptr;
 };
 
-/// How many parts blocks of d_score are told in: one for each 128 keys of each sequence, row and key head. 0 as
+/// How many parts blocks of d_score are told in: one for each 128 keys of a sequence, row and key head. 0 as
 /// attention_workspace is.
 std::int64_t score_gradient_parts(const Attention& attention) noexcept;
 
