@@ -4,6 +4,8 @@
 #include "attention_support.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -418,6 +420,22 @@ TEST_P(AttentionBackwardOnTarget, ThreadsGiveTheSameBits) {
     }
     EXPECT_GT(parts, 1);
   }
+}
+
+// The child has none of the threads that OpenMP keeps for its parent, and would wait for them.
+TEST(AttentionBackward, AForkedChildWorksAlone) {
+  const Case c{.tokens = 300, .keys = 300, .heads = 4, .kv_heads = 2, .dim = 64};
+  Training parent(c), child(c);
+  parent.train(2);
+  const pid_t forked = fork();
+  if (forked == 0) {
+    alarm(60);
+    child.train(2);
+    _exit(parent.same_gradients(child) ? 0 : 1);
+  }
+  int status = -1;
+  ASSERT_EQ(waitpid(forked, &status, 0), forked);
+  EXPECT_EQ(status, 0);
 }
 
 TEST(AttentionBackward, ItsWorkspaceGrowsWithTokensAndNotWithTheirSquare) {
