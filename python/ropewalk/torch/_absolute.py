@@ -124,7 +124,8 @@ class LearnedEmbedding(nn.Module):
             if positions.shape[0] != 2 or positions.ndim > 3:
                 raise Error(f"positions: want [{tokens}], [2, {tokens}] or [2, {x.shape[0]}, {tokens}], got {list(positions.shape)}")
             positions = positions[0] * self.grid[1] + positions[1] + self.leading
-        if positions.ndim not in (1, 2) or positions.shape[-1] != tokens or (positions.ndim == 2 and positions.shape[0] not in (1, x.shape[0])):
+        fits = positions.ndim in (1, 2) and positions.shape[-1] == tokens
+        if not fits or (positions.ndim == 2 and positions.shape[0] not in (1, x.shape[0])):
             raise Error(f"positions: want [{tokens}] or [{x.shape[0]}, {tokens}], got {list(positions.shape)}")
         index = positions.long() + self.position_offset
         if not torch.compiler.is_compiling() and index.is_cpu and index.numel() > 0:
@@ -147,7 +148,7 @@ class LearnedEmbedding(nn.Module):
         if len(grid) != (2 if self.grid is not None else 1):
             raise Error(f"grid: want {'rows and columns' if self.grid is not None else 'tokens'}, got {grid}")
         new = (grid[0], grid[1]) if len(grid) == 2 else (grid[0], 1)
-        how = absolute.TableResize(*old, *new, resampling=resampling, antialias=antialias, leading_rows=self.leading)  # type: ignore[arg-type]
+        how = absolute.TableResize(*old, *new, resampling, antialias, leading_rows=self.leading)  # type: ignore[arg-type]
         rows = torch.from_numpy(resize_table(weight, how))
         made = LearnedEmbedding(len(rows), rows.shape[1], grid=new if self.grid is not None else None, leading=self.leading,
                                 position_offset=self.position_offset, embedding_scale=self.embedding_scale)
@@ -166,8 +167,9 @@ class Sinusoids(PositionEncoding):
         sines_of_all_axes_first: bool = False,
     ) -> None:
         super().__init__(*common)
-        spec = absolute.SinusoidalSpec(self.model_dim, order, exponent, axes, float(theta), sines_of_all_axes_first,  # type: ignore[arg-type]
-                                       position_offset, zero_position, float(gain))
+        spec = absolute.SinusoidalSpec(
+            self.model_dim, order, exponent, axes, float(theta), sines_of_all_axes_first, position_offset,  # type: ignore[arg-type]
+            zero_position, float(gain))
         self.embedding = SinusoidalEmbedding(spec, embedding_scale)
         self.axes = axes
 

@@ -125,6 +125,7 @@ def attention(
     """softmax(scale q.k + bias) v, [batch, tokens, heads, value_dim].
 
     q: [batch, tokens, heads, head_dim]; k, v: [batch, keys, kv_heads, ...]. bias: [heads or 1, tokens, keys], or with the batch before.
+    A query before all keys (causal, more tokens than keys) gets zeros.
     values: what is added to the result, [batch, heads, tokens, value_dim], of the probabilities [batch, heads, tokens, keys].
     """
     if bias is None and values is None and has_kernel(q, k, v):
@@ -146,5 +147,8 @@ def attention(
     scores = (q * scale) @ k.transpose(-1, -2)
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
-    shares = torch.softmax(scores, -1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(v.dtype)
+    blind = max(tokens - keys, 0) if causal else 0  # queries before all keys, which see nothing: zeros
+    shares = torch.softmax(scores[..., blind:, :], -1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(v.dtype)
+    if blind:
+        shares = torch.nn.functional.pad(shares, (0, 0, blind, 0))
     return (shares @ v + values(shares)).transpose(1, 2)

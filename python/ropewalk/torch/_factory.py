@@ -59,9 +59,9 @@ def position_encoding(
         raise Error(f"name: want one of {', '.join(ENCODINGS)}, got {name!r}")
     parameters = inspect.signature(cls.__init__).parameters
     known = [key for key, one in parameters.items() if one.kind is inspect.Parameter.KEYWORD_ONLY]
-    if not any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values()):
-        for key in options:
-            if key not in known:
-                raise Error(f"{key}: want {'an option of ' + repr(name) + ' (' + ', '.join(known) + ')' if known else 'no option of ' + repr(name)}"
-                            f", got it with {options[key]!r}")
+    takes_fields = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values())
+    for key in options:
+        if key not in known and not takes_fields:
+            want = f"an option of {name!r} ({', '.join(known)})" if known else f"no option of {name!r}"
+            raise Error(f"{key}: want {want}, got it with {options[key]!r}")
     return cls(name, model_dim, heads, head_dim, layers, kv_heads, max_tokens, causal, **options)

@@ -84,8 +84,10 @@ class ScoreBiasEncoding(PositionEncoding):
     def _score_mod(
         self, layer: int, positions: Optional[Tensor], key_positions: Optional[Tensor], q: Optional[Tensor], k: Optional[Tensor]
     ) -> Optional[ScoreMod]:
-        learned = list(self._numbers(layer))
-        device = next((one.device for one in (*learned, positions, key_positions) if one is not None), None)
+        for name, one in (("positions", positions), ("key_positions", key_positions)):
+            if one is not None and one.ndim != 1:
+                raise Error(f"{name}: want [tokens], got {list(one.shape)}")
+        device = next((one.device for one in (*self.parameters(), positions, key_positions) if one is not None), None)
         entry = self._entry(layer, torch.float32, torch.empty(0).device if device is None else device)
         queries, keys = (None if one is None else self._tokens(one) for one in (positions, key_positions))
 
@@ -103,15 +105,14 @@ class Alibi(ScoreBiasEncoding):
         values = _core.alibi_slopes(self.heads, bias_max).tolist() if slopes is None else [float(one) for one in slopes]
         self._spec = bias.AlibiBias(self.heads, symmetric=not self.causal, bias_max=bias_max, slopes=() if slopes is None else values)
         bias.ScoreBias(self._spec)
-        self._slopes = tuple(values)
-        self._line = _encoding_ops.text_of(self._spec) if slopes is None else ""
-        self.slopes = nn.Parameter(torch.tensor(values)) if trained or slopes is not None else None
-        if self.slopes is not None and not trained:
-            self.slopes.requires_grad_(False)
         self._line = _encoding_ops.text_of(self._spec)
+        self._slopes, self._given = tuple(values), slopes is not None
+        self.slopes = nn.Parameter(torch.tensor(values)) if trained else None
 
     def _numbers(self, layer: int) -> Sequence[Tensor]:
-        return () if self.slopes is None else (self.slopes,)
+        if self.slopes is not None:
+            return (self.slopes,)
+        return (torch.tensor(self._slopes),) if self._given else ()
 
     def _text(self) -> str:
         return self._line
@@ -163,7 +164,8 @@ class Kerple(ScoreBiasEncoding):
         if kind not in ("log", "power"):
             raise Error(f'kind: want "log" or "power", got {kind!r}')
         self.shared, self.kind, self.smallest = shared, kind, float(smallest)
-        self._line = _encoding_ops.text_of(bias.KerpleBias(self.heads, (), (), kind, not self.causal, self.smallest))  # type: ignore[arg-type]
+        spec = bias.KerpleBias(self.heads, (), (), kind, not self.causal, self.smallest)  # type: ignore[arg-type]
+        self._line = _encoding_ops.text_of(spec)
         self.r1, self.r2 = self._sets(self.heads), self._sets(self.heads)
         nn.init.uniform_(self.r1, 0.0, 2.0)
         nn.init.uniform_(self.r2, 0.0, 1.0)

@@ -2,7 +2,11 @@
 
 import copy
 import math
+import os
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -349,9 +353,25 @@ def test_wrong_shapes_are_refused():
             call()
 
 
+def test_a_query_before_all_keys_gets_zeros():
+    """As the library's attention has it: queries 0 and 1 of 5 stand before the first of 3 keys."""
+    for case in ("none", "alibi", "t5", "shaw"):
+        q, k, v, _ = (one.detach() for one in tensors(5, 3))
+        out = made(case).attend(q, k, v, LAYER)
+        assert torch.isfinite(out).all() and (out[:, :2] == 0).all() and (out[:, 2:] != 0).all(), case
+
+
 def test_nothing_to_attend_with_is_nothing():
     for case in ("rope", "alibi", "t5", "shaw", "none"):
         encoding = made(case)
         q, k, v = torch.zeros(2, 0, 6, 8), torch.zeros(2, 0, 2, 8), torch.zeros(2, 0, 2, 8)
         q, k = encoding.rotate(q, k)
         assert encoding.attend(q, k, v).shape == (2, 0, 6, 8)
+
+
+def test_the_example_changes_one_word():
+    program = Path(__file__).resolve().parents[3] / "examples" / "python" / "one_word.py"
+    alone = {**os.environ, "OMP_NUM_THREADS": "1"}
+    lines = subprocess.run([sys.executable, program, "learned", "rope"], env=alone, check=True, capture_output=True, text=True).stdout.splitlines()
+    (near, far), (near_rope, far_rope) = ([float(word) for word in line.split()[1:]] for line in lines[1:])
+    assert near > 0.7 and far < 0.6 and near_rope > 0.95 and far_rope > 0.9, lines
