@@ -191,14 +191,17 @@ nb::object resized(nb::handle table, nb::handle how, const char* name, bool tran
   const std::int64_t dim = array.size(1);
   const std::span<const float> in(static_cast<const float*>(array.data()), static_cast<std::size_t>(array.elements()));
   // Sides that no table can have are refused before memory is asked for.
-  const auto want = [&](std::int64_t side, const char* field) {
-    if (side < 1 || side > (std::int64_t{1} << 20))
-      refuse(std::string("resize.") + field, "want 1 to 1048576, got " + std::to_string(side));
+  const auto want = [&](std::int64_t side, const char* field, int least = 1) {
+    if (side < least || side > (std::int64_t{1} << 20))
+      refuse(std::string("resize.") + field,
+             "want " + std::to_string(least) + " to 1048576, got " + std::to_string(side));
   };
   want(resize.rows, "rows");
   want(resize.columns, "columns");
   want(resize.new_rows, "new_rows");
   want(resize.new_columns, "new_columns");
+  want(resize.leading_rows, "leading_rows", 0);
+  want(resize.trailing_rows, "trailing_rows", 0);
   const std::int64_t count = transpose ? resize.rows_in() : resize.rows_out();
   if (count < 1 || count > (std::int64_t{1} << 36) / std::max<std::int64_t>(dim, 1))
     refuse("resize", "want at most 2^36 numbers in all, got " + std::to_string(count) + " rows");

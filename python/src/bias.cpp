@@ -7,6 +7,7 @@
 #include "numbers.hpp"
 #include "rooms.hpp"
 
+#include <algorithm>
 #include <limits>
 #include <span>
 
@@ -82,8 +83,10 @@ BiasSpec bias_from(nb::handle object) {
     f("rows", bias.rows);
     f("columns", bias.columns);
     f("class_token", bias.class_token);
-    const std::int64_t rows = bias.rows, columns = bias.columns;
-    const std::int64_t places = (2 * rows - 1) * (2 * columns - 1) + (bias.class_token ? 3 : 0);
+    const auto side = [](int tokens) {
+      return std::int64_t{2} * std::clamp(tokens, 1, 1024) - 1;
+    };  // make() refuses others
+    const std::int64_t places = side(bias.rows) * side(bias.columns) + (bias.class_token ? 3 : 0);
     bias.table = numbers_of<float>(object.attr("table"), "window.table", {places, bias.heads});
     return bias;
   }

@@ -48,6 +48,17 @@ def test_the_others_do(case):
     assert not (same and torch.allclose(encoding.embed(x, shift), encoding.embed(x), atol=1e-4))
 
 
+@pytest.mark.parametrize("case", ["rope", "xpos", "fope"])
+def test_the_last_queries_may_turn_beside_all_keys(case):
+    encoding = made(case)
+    q, k, _, _ = (one.detach() for one in tensors(12, 12))
+    whole_q, whole_k = encoding.rotate(q, k, layer=LAYER)
+    for positions in (None, torch.arange(9, 12)):
+        some_q, all_k = encoding.rotate(q[:, 9:], k, positions, LAYER)
+        torch.testing.assert_close(some_q, whole_q[:, 9:])
+        torch.testing.assert_close(all_k, whole_k)
+
+
 def test_rotations_stay_exact_where_float32_cannot_count():
     """At 10^12 neighbours are one number in float32, and turned keys still meet as at 0."""
     encoding = made("rope")
