@@ -228,8 +228,8 @@ TEST_P(AttentionBackwardOnTarget, TakesSeveralRunsOfKeys) {
 
 TEST_P(AttentionBackwardOnTarget, WindowsHideWhatIsOutside) {
   constexpr std::int64_t kAll = AttentionMask::kUnlimited;
-  for (const std::int64_t left :
-       {std::int64_t{0}, std::int64_t{5}, std::int64_t{64}, std::int64_t{127}, std::int64_t{129}, kAll})
+  for (const std::int64_t left : {std::int64_t{-50}, std::int64_t{-3}, std::int64_t{0}, std::int64_t{5},
+                                  std::int64_t{127}, std::int64_t{129}, kAll})
     for (const std::int64_t right :
          {std::int64_t{0}, std::int64_t{40}, std::int64_t{128}, std::int64_t{-4}, std::int64_t{-130}, kAll})
       for (const std::int64_t tokens : {2, 299, 310})
