@@ -23,7 +23,8 @@ inline constexpr std::int64_t kBlockKeys = 128;
 inline constexpr std::int64_t kBlockKeysOfFew = 256;
 // A key of one head is asked for so many keys ahead.
 inline constexpr std::int64_t kKeysAhead = 16;
-// After so many keys, or values, the next head goes over them.
+// After so many keys, or values, the next head goes over them. Neither half nor twice as many was faster, nor were keys
+// asked for 4, 8, 32 or 64 ahead above (EPYC 9005, 32:8 heads x 128).
 inline constexpr std::int64_t kKeysOfTurn = 8;
 inline constexpr std::int64_t kValuesOfTurn = 16;
 // Panels that share a block of packed keys and values; with head_dim 128 their queries and sums are 512 KiB, which the
