@@ -43,8 +43,8 @@ FULL = {
     "tested_sizes": [14, 20, 28],
     "shift": 1,  # pixels, at most, in each direction: the only augmentation
     "batch": 100,
-    "steps": 800,
-    "warmup": 80,
+    "steps": 600,
+    "warmup": 60,
     "learning_rate": 2e-3,
     "weight_decay": 0.05,
     "test_every": 5,  # of the pictures, in the order of the file, which is that of the classes
