@@ -123,6 +123,61 @@ def readings(results):
     return lines + [("learned, stretched", results["learned"], stretched)] * ("learned" in results)
 
 
+# Published perplexities per token. Each source's own model, text and tokens: what is compared is order and sign.
+# Press et al. 2022, arXiv 2108.12409, tables 2 to 4: WikiText-103, trained on 512 tokens; at 512, 1 012, 2 512 and 3 512 tokens, whole windows.
+PRESS = {
+    "sinusoidal": (20.05, 43.54, 132.4, 179.0), "rope": (20.07, 21.37, 31.58, 35.54), "t5": (19.65, 18.79, 20.41, 22.91), "alibi": (19.73, 18.73, 18.41, 18.40),
+}
+# Kazemnejad et al. 2023, arXiv 2305.19466, table 3: 1.3 billion parameters on code, trained on 1 024 tokens; at 1 024 and 2 048, the same last tokens.
+KAZEMNEJAD = {"none": (2.555, 153.0), "alibi": (2.665, 41.2), "rope": (2.506, 670.0)}
+# Haviv et al. 2022, arXiv 2203.16634: 125 million parameters on the Pile, at the trained length.
+HAVIV = {"none": 22.15, "learned": 22.04, "sinusoidal": 21.49, "alibi": 19.94}
+# EleutherAI 2021, blog.eleuther.ai/rotary-embeddings: nats per token, 125 million parameters on OpenWebText2, at the trained length.
+ELEUTHER = {"learned": 2.809, "t5": 2.801, "rope": 2.759}
+
+
+def signed(nats):
+    return f"{nats:+.3f}"
+
+
+def held_out(run):
+    return run["training"]["held_out_loss_by_step"][-1][1]
+
+
+def paired(runs, others, pick):
+    """pick(run) less that of the run of the same seed among the others."""
+    by_seed = {other["seed"]: pick(other) for other in others}
+    return [pick(run) - by_seed[run["seed"]] for run in runs if run["seed"] in by_seed]
+
+
+def published_tables(results):
+    at_length = []
+    for name in ("learned", "sinusoidal", "none", "alibi", "t5", "rope"):
+        if name not in results:
+            continue
+        row = [NAMES[name]]
+        for base, theirs in (("learned", [ELEUTHER, {n: math.log(v) for n, v in HAVIV.items()}]), ("sinusoidal", [{n: math.log(v[0]) for n, v in PRESS.items()}])):
+            ours = paired(results[name], results.get(base, []), held_out)
+            row.append(spread(ours, signed) if ours and name != base else "")
+            row += [signed(source[name] - source[base]) if name in source and name != base else "" for source in theirs]
+        at_length.append(row)
+    beyond = []
+    for name, theirs in PRESS.items():
+        if name in results:
+            ours = [spread([whole(r)["nats_per_byte"][c] - whole(r)["nats_per_byte"][0] for r in results[name]], signed) for c in (1, 2, 3)]
+            beyond.append([NAMES[name], *(cell for pair in zip((signed(math.log(v / theirs[0])) for v in theirs[1:]), ours) for cell in pair)])
+    same = []
+    for name, (at_one, at_two) in KAZEMNEJAD.items():
+        if name in results:
+            same.append([NAMES[name], signed(math.log(at_two / at_one)), *(
+                spread([own(r)["nats_per_byte"][c] - own(r)["nats_per_byte"][0] for r in results[name]], signed) for c in (1, 2, 3))])
+    return {
+        "published": table(["encoding", "ours, to learned", "EleutherAI, to learned", "Haviv, to learned", "ours, to sinusoidal", "Press, to sinusoidal"], at_length),
+        "press": table(["encoding", "Press, 2 x", "ours, 2 x", "Press, 4.9 x", "ours, 4 x", "Press, 6.9 x", "ours, 8 x"], beyond),
+        "kazemnejad": table(["encoding", "Kazemnejad, 2 x", "ours, 2 x", "ours, 4 x", "ours, 8 x"], same),
+    }
+
+
 def language_tables(results):
     settings = next(iter(results.values()))[0]["settings"]
     factors = settings["factors"]
@@ -138,19 +193,23 @@ def language_tables(results):
         "whole": shown(best_first([(NAMES[name], runs, whole) for name, runs in results.items()]), perplexity),
     }
     learnt = []
-    for name in sorted(results, key=lambda n: statistics.median(r["training"]["held_out_loss_by_step"][-1][1] for r in results[n])):
+    for name in sorted(results, key=lambda n: statistics.median(map(held_out, results[n]))):
         runs = results[name]
-        paired = [r["training"]["held_out_loss_by_step"][-1][1] - o["training"]["held_out_loss_by_step"][-1][1]
-                  for r in runs for o in results.get("rope", []) if o["seed"] == r["seed"]]
+        to_rope = paired(runs, results.get("rope", []), held_out) if name != "rope" else []
         learnt.append([
             NAMES[name],
             f"{runs[0]['training']['encoding_parameters']:,}".replace(",", " "),
             spread([r["training"]["train_loss_by_step"][-1][1] for r in runs], lambda v: f"{v:.3f}"),
-            spread([r["training"]["held_out_loss_by_step"][-1][1] for r in runs], lambda v: f"{v:.3f}"),
-            spread(paired, lambda v: f"{v:+.3f}") if paired and name != "rope" else "",
+            spread(list(map(held_out, runs)), lambda v: f"{v:.3f}"),
+            spread(to_rope, signed) if to_rope else "",
             spread([r["training"]["processor_seconds"] for r in runs], lambda v: f"{v:.0f}"),
         ])
     tables["learnt"] = table(["encoding", "parameters of its own", "training loss", "held-out loss", "to RoPE of the same seed", "processor seconds"], learnt)
+    tables["bases"] = table(["base", "held-out loss", "to 10 000 of the same seed", *header[1:]], [
+        [f"{results[n][0]['options']['theta']:,.0f}".replace(",", " "), spread(list(map(held_out, results[n])), lambda v: f"{v:.3f}"),
+         spread(paired(results[n], results["rope"], held_out), signed) if n != "rope" else "",
+         *(spread(figures_of(results[n], own, c), perplexity) for c in columns)]
+        for n in ("rope-100", "rope-1000", "rope", "rope-500000") if n in results and "rope" in results])
 
     rope = results.get("rope", [])
     if rope:
@@ -169,24 +228,8 @@ def language_tables(results):
             }
             sliding.append([NAMES[name], *(spread(gains[key], lambda v: f"{v:+.4f}") for key in ("whole", "scored", "last"))])
     tables["sliding"] = table(["encoding", "whole windows", f"the last {settings['scored']} bytes", f"the last {settings['scored_last']} bytes"], sliding)
-    tables["press"] = press_table(results)
+    tables.update(published_tables(results))
     return tables
-
-
-# Press et al. 2022, arXiv 2108.12409, tables 2 to 4: perplexity of models trained on 512 tokens, at 512, 1 012, 2 512 and 3 512 tokens.
-PRESS = {
-    "sinusoidal": (20.05, 43.54, 132.4, 179.0), "rope": (20.07, 21.37, 31.58, 35.54), "t5": (19.65, 18.79, 20.41, 22.91), "alibi": (19.73, 18.73, 18.41, 18.40),
-}
-
-
-def press_table(results):
-    rows = []
-    for name, published in PRESS.items():
-        if name in results:
-            theirs = [math.log(value / published[0]) for value in published[1:]]
-            ours = [spread([whole(r)["nats_per_byte"][c] - whole(r)["nats_per_byte"][0] for r in results[name]], lambda v: f"{v:+.3f}") for c in (1, 2, 3)]
-            rows.append([NAMES[name], *(cell for pair in zip((f"{t:+.3f}" for t in theirs), ours) for cell in pair)])
-    return table(["encoding", "theirs, 2 x", "ours, 2 x", "theirs, 4.9 x", "ours, 4 x", "theirs, 6.9 x", "ours, 8 x"], rows)
 
 
 def curve(axes, runs, xs, pick, label, colour, style="-"):

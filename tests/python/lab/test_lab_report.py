@@ -13,7 +13,7 @@ pytest.importorskip("matplotlib")
 
 ROOT = Path(__file__).resolve().parents[3]
 REPORT = ROOT / "lab/report.py"
-MARKS = ("learnt", "perplexity", "bits", "whole", "scalings", "betas", "sliding", "press", "vision")
+MARKS = ("learnt", "perplexity", "bits", "whole", "scalings", "betas", "sliding", "bases", "published", "press", "kazemnejad", "vision")
 
 
 def language_result(name, seed, nats):
@@ -24,7 +24,7 @@ def language_result(name, seed, nats):
     behind = {"lengths": [256, 512, 1024], "nats_per_byte": losses[1:], "nats_per_byte_of_last": losses[1:]}
     curve = [[25 * (i + 1), nats + 1 / (i + 1)] for i in range(8)]
     result = {
-        "run": f"{name}/{seed}", "seed": seed,
+        "run": f"{name}/{seed}", "seed": seed, "options": {"theta": 10000.0},
         "settings": {"trained_length": 128, "factors": [1, 2, 4, 8], "scored": 32, "scored_last": 8},
         "training": {"encoding_parameters": 1234, "processor_seconds": 100, "train_loss_by_step": curve, "held_out_loss_by_step": curve[3::4]},
         "measured": {"same_targets": figures, "whole_windows": figures},
@@ -69,6 +69,8 @@ def test_tables_hold_medians_and_spread(folders):
     assert page.index("| RoPE | 2") < page.index("| ALiBi | 4") < page.index("| learned | 7")  # best first
     assert "| ALiBi | +0.7500 | +0.7500 | +0.7500 |" in page  # of one seed, at eight lengths less at one
     assert "| RoPE | +0.063 | +0.250 | +0.453 | +0.500 | +0.571 | +0.750 |" in page
+    assert "| RoPE | -1.000 | -0.050 |  |  | +0.001 |" in page  # beside learned of the same seed
+    assert f"| RoPE | {math.log(670 / 2.506):+.3f} | +0.250 | +0.500 | +0.750 |" in page
     assert "| RoPE, axial |  | 90.0 | 80.0 | 70.0 | 1.00 | 3.00 |" in page
 
 
