@@ -247,6 +247,15 @@ def lengths_axis(axes, lengths, trained):
     axes.set_xlabel("bytes of context (trained: dashed)")
 
 
+def perplexity_axis(axes, lengths, trained):
+    axes.set_yscale("log")
+    lengths_axis(axes, lengths, trained)
+    low, high = axes.get_ylim()
+    shown = [n for n in (2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50, 100, 200, 500, 1000) if low <= n <= high]
+    axes.set_yticks(shown, [str(n) for n in shown])
+    axes.set_ylabel("perplexity per byte of the same bytes")
+
+
 def picture(path, figure):
     figure.tight_layout()
     figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
@@ -262,9 +271,7 @@ def language_pictures(results, folder):
     figure, axes = plt.subplots(figsize=(8.6, 4.6))
     for name in plain:
         curve(axes, results[name], lengths, at(own), NAMES[name], COLOURS[name])
-    axes.set_yscale("log")
-    lengths_axis(axes, lengths, trained)
-    axes.set_ylabel("perplexity per byte of the same bytes")
+    perplexity_axis(axes, lengths, trained)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     picture(folder / "lengths.svg", figure)
 
@@ -285,9 +292,7 @@ def language_pictures(results, folder):
     for name in ("rope-100", "rope-1000", "rope", "rope-500000", "none"):
         if name in results:
             curve(axes, results[name], lengths, at(own), "RoPE, base 10 000" if name == "rope" else NAMES[name], COLOURS[name])
-    axes.set_yscale("log")
-    lengths_axis(axes, lengths, trained)
-    axes.set_ylabel("perplexity per byte of the same bytes")
+    perplexity_axis(axes, lengths, trained)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     picture(folder / "bases.svg", figure)
 
@@ -298,9 +303,7 @@ def language_pictures(results, folder):
         for label in runs[0]["measured"]["scalings"]:
             both = lambda run, i: math.exp(own(run)["nats_per_byte"][0] if i == 0 else scaled(label)(run)["nats_per_byte"][i - 1])
             curve(axes, runs, lengths, both, *SCALINGS[label])
-        axes.set_yscale("log")
-        lengths_axis(axes, lengths, trained)
-        axes.set_ylabel("perplexity per byte of the same bytes")
+        perplexity_axis(axes, lengths, trained)
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
         picture(folder / "scalings.svg", figure)
 
