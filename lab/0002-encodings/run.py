@@ -10,6 +10,7 @@ weights and the order of the text for all. README.md says what is asked and what
 """
 
 import copy
+import json
 import math
 import os
 import platform
@@ -391,17 +392,32 @@ def fit_betas(model, name, text, ends, settings):
     return min(tried, key=lambda row: row[2]), tried
 
 
-def measure(model, name, text, settings, progress):
+class Parts:
+    """Parts of a measurement, kept one by one: `of(name, compute)` gives what an interrupted process had, or computes and keeps it."""
+
+    def __init__(self, path):
+        self.path, self.kept = path, json.loads(path.read_text()) if path.exists() else {}
+
+    def of(self, name, compute):
+        if name not in self.kept:
+            self.kept[name] = compute()
+            harness.write_whole(self.path, harness.to_json(self.kept))
+        return self.kept[name]
+
+
+def measure(model, name, text, settings, parts, progress):
     trained, factors = settings["trained_length"], settings["factors"]
     ends, validation = window_ends(text, settings)
     lengths = [factor * trained for factor in factors]
     targets = b"".join(bytes(window(text, end, trained, settings["scored"])[1].to(torch.uint8).numpy()) for end in ends)
     measured = {
         "scored_sha256": harness.sha256(targets),
-        "same_targets": same_targets(model, text, ends, lengths, settings),
+        "same_targets": parts.of("same_targets", lambda: same_targets(model, text, ends, lengths, settings)),
         "whole_windows": {
             "lengths": lengths,
-            "nats_per_byte": [round(whole_window_loss(model, text, settings["whole_bytes"], length), 5) for length in lengths],
+            "nats_per_byte": [
+                parts.of(f"whole {length}", lambda: round(whole_window_loss(model, text, settings["whole_bytes"], length), 5)) for length in lengths
+            ],
         },
     }
     progress(0.85, "measured as trained")
@@ -409,13 +425,14 @@ def measure(model, name, text, settings, progress):
         # As it is, the rows past training are those it began with. The usual way out: the trained rows drawn out to the length.
         measured["interpolated"] = same_targets(model, text, ends, [n for n in lengths if n > trained], settings, lambda n: drawn_out(model.encoding, trained, n))
     if name == "rope":
-        best, tried = fit_betas(model, name, text, validation, settings)
+        best, tried = parts.of("fit", lambda: fit_betas(model, name, text, validation, settings))
         measured["yarn_fit"] = {"trained_lengths": FITTED_AT, "betas": best[:2], "tried": tried}
         progress(0.9, f"YaRN's betas fitted: {best[0]:g} and {best[1]:g}")
         measured["scalings"] = {}
         for label, scaling in scalings(settings, best[:2]).items():
             at = lambda length: make_encoding(name, settings, scaling=scaling(length / trained), running_length=length)
-            measured["scalings"][label] = same_targets(model, text, ends, [n for n in lengths if n > trained], settings, at)
+            beyond = [n for n in lengths if n > trained]
+            measured["scalings"][label] = parts.of(label, lambda: same_targets(model, text, ends, beyond, settings, at))
             progress(0.95, f"measured with {label}")
     return measured
 
@@ -436,8 +453,12 @@ def make(run, settings, arguments, progress):
     data = read_text(arguments.text)
     text, held_out = (as_tensor(part) for part in split_text(data, settings["held_out"]))
     checkpoint = harness.result_path(arguments.work, run).with_suffix(".pt")
+    measured_so_far = checkpoint.with_suffix(".measured")
+    if not checkpoint.exists():
+        measured_so_far.unlink(missing_ok=True)  # of other weights
     model, facts = train(name, int(seed), settings, text, held_out, checkpoint, progress)
-    measured = measure(model.eval(), name, held_out, settings, progress)
+    measured = measure(model.eval(), name, held_out, settings, Parts(measured_so_far), progress)
+    measured_so_far.unlink()
     kind, options = ENCODINGS[name]
     return {
         "encoding": kind,

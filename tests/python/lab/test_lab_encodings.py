@@ -136,6 +136,17 @@ def test_a_stopped_training_goes_on_to_the_same_bits(run, text, tmp_path):
         run.train("kerple", 0, {**run.QUICK, "learning_rate": 1.0}, *text, tmp_path / "b.pt", quiet)
 
 
+def test_a_stopped_measurement_keeps_its_parts(run, tmp_path):
+    asked = []
+    parts = run.Parts(tmp_path / "x.measured")
+    assert parts.of("a", lambda: asked.append("a") or {"nats_per_byte": [1.5]}) == {"nats_per_byte": [1.5]}
+    with pytest.raises(KeyboardInterrupt):
+        parts.of("b", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+    again = run.Parts(tmp_path / "x.measured")
+    assert again.of("a", lambda: asked.append("again")) == {"nats_per_byte": [1.5]} and asked == ["a"]
+    assert again.of("b", lambda: [2, 3]) == [2, 3]
+
+
 def test_quick_makes_what_is_missing_and_the_same_again(tmp_path):
     first = json.loads(call(tmp_path, "--only", "rope,alibi", "--json").stdout)
     files = results_in(tmp_path)
