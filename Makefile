@@ -2,6 +2,7 @@
 # make test     every test: C++, Python, parity with transformers and torch, the kernels for AArch64 under an emulator
 # make sanitize the tests once more under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer, built anew (an hour)
 # make build    build/ropewalk
+# make lab      the experiments of lab/ that are not made yet (an hour or two from nothing)
 # make bench    the kernels against the memory of this machine and against what else is installed, into bench/results/
 # make clean    what was built; .cache/ (the model) and .venv/ stay, `make distclean` takes them too
 #
@@ -42,10 +43,12 @@ DEMO_ARGS ?=
 SANITIZERS ?=
 # --quick, --full, --only REGEX, ...: docs/bench.md
 BENCH_ARGS ?=
+# --jobs N, --threads N
+LAB_ARGS ?=
 
 .PHONY: help
 help:
-	@sed -n '1,6p' Makefile | sed 's/^# //'
+	@sed -n '1,7p' Makefile | sed 's/^# //'
 
 .PHONY: system
 system:
@@ -82,6 +85,15 @@ bench: system
 	@$(AS_OWNER) cmake --preset release >/dev/null
 	@$(AS_OWNER) cmake --build --preset release --parallel $(JOBS) --target ropewalk_tool
 	@$(AS_OWNER) $(BIN) bench --python $(PYTHON) --out bench/results $(BENCH_ARGS)
+
+.PHONY: lab
+lab: system
+	@scripts/setup.sh --python
+	@$(AS_OWNER) cmake --preset release-python >/dev/null
+	@$(AS_OWNER) cmake --build --preset release-python --parallel $(JOBS) --target ropewalk_core
+	@$(AS_OWNER) scripts/fetch_texts.sh bible >/dev/null
+	@$(AS_OWNER) env PYTHONPATH=build/python $(PYTHON) lab/0002-encodings/run.py $(LAB_ARGS)
+	@$(AS_OWNER) env PYTHONPATH=build/python $(PYTHON) lab/0003-vision/run.py $(LAB_ARGS)
 
 .PHONY: format
 format: system

@@ -75,12 +75,19 @@ class FewQueries {
     return {at, at + shape_.columns, at + 2 * shape_.columns};
   }
 
+  /// So many tokens, of all heads, are kTurnBytes, which the first cache holds beside those that are asked for.
+  static std::int64_t turn_of(const HeadsView& x, std::int64_t most) noexcept {
+    const std::int64_t bytes = x.heads * x.head_dim * static_cast<std::int64_t>(size_of(x.dtype));
+    return std::clamp(kTurnBytes / bytes, kLeastOfTurn, most);
+  }
+
   /// Where an item has all heads, they take turns after a few keys: memory is then read from one end to the other.
   void run_block(std::int64_t row, std::int64_t first_head, std::int64_t range, std::int64_t first, std::int64_t keys,
                  const float* queries, float* scores) const noexcept {
     const auto dtype = static_cast<std::size_t>(a_.k.dtype);
     const std::int64_t rows = shape_.columns, heads = shape_.heads_of_item;
-    const std::int64_t some_keys = heads > 1 ? kKeysOfTurn : keys, some_values = heads > 1 ? kValuesOfTurn : keys;
+    const std::int64_t some_keys = heads > 1 ? turn_of(a_.k, kMostKeysOfTurn) : keys;
+    const std::int64_t some_values = heads > 1 ? turn_of(a_.v, kMostValuesOfTurn) : keys;
     for (std::int64_t j = 0; j < keys; j += some_keys)
       for (std::int64_t h = 0; h < heads; ++h)
         kernels_.scores_of_few[dtype]({.a = queries + h * rows * shape_.dim,
@@ -90,7 +97,7 @@ class FewQueries {
                                        .key_stride = a_.k.token_stride,
                                        .keys = std::min(some_keys, keys - j),
                                        .channels = shape_.dim,
-                                       .ahead = heads > 1 ? kKeysOfTurn : kKeysAhead,
+                                       .ahead = heads > 1 ? some_keys : kKeysAhead,
                                        .out = scores + h * rows * kBlockKeysOfFew + j,
                                        .out_stride = kBlockKeysOfFew});
     for (std::int64_t h = 0; h < heads; ++h)
@@ -106,7 +113,7 @@ class FewQueries {
                                  .key_stride = a_.v.token_stride,
                                  .keys = std::min(some_values, keys - j),
                                  .channels = shape_.value_dim,
-                                 .ahead = heads > 1 ? kValuesOfTurn : kKeysAhead,
+                                 .ahead = heads > 1 ? some_values : kKeysAhead,
                                  .out = result_of(row, first_head + h, range).sums,
                                  .out_stride = shape_.value_dim});
   }

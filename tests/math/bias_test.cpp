@@ -553,8 +553,8 @@ TEST(BiasGradient, OfEachHeadAddsUpToThatOfAll) {
     const auto all = BiasAxis::range(0, tokens);
     ASSERT_FALSE(bias.add_gradient(all, all, whole, at_once));
     for (int h = 0; h < bias.heads(); ++h)
-      ASSERT_FALSE(bias.add_gradient_head(
-          h, all, all, ConstBiasView::contiguous(&whole.at(h, 0, 0), tokens, tokens), by_heads));
+      ASSERT_FALSE(
+          bias.add_gradient_head(h, all, all, ConstBiasView::contiguous(&whole.at(h, 0, 0), tokens, tokens), by_heads));
     for (std::size_t p = 0; p < at_once.size(); ++p)
       EXPECT_NEAR(by_heads[p], at_once[p], 1e-9 * (1 + std::abs(at_once[p]))) << name_of(spec);
     EXPECT_EQ(bias.add_gradient_head(bias.heads(), all, all, whole, by_heads)->path, "head") << name_of(spec);
