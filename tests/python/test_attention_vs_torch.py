@@ -3,12 +3,12 @@
 ROPEWALK_BUILD  where tests/kernels/attention_gradients_probe lies (default: build)
 """
 
-import json
 import os
 import pathlib
-import subprocess
 
 import pytest
+
+from line_probe import asking
 
 torch = pytest.importorskip("torch")
 torch.set_num_threads(1)
@@ -19,18 +19,8 @@ PROBE = pathlib.Path(os.environ.get("ROPEWALK_BUILD", ROOT / "build")) / "tests/
 
 @pytest.fixture(scope="module")
 def ask():
-    process = subprocess.Popen([str(PROBE)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def question(**request):
-        process.stdin.write(json.dumps(request) + "\n")
-        process.stdin.flush()
-        answer = json.loads(process.stdout.readline())
-        assert "error" not in answer, answer["error"]
-        return answer
-
-    yield question
-    process.stdin.close()
-    assert process.wait(60) == 0
+    with asking(PROBE) as question:
+        yield question
 
 
 ALL = 2**63 - 1  # AttentionMask::kUnlimited

@@ -6,10 +6,8 @@ formula stands here as its paper or repository gives it, in float64.
 ROPEWALK_ENCODINGS_PROBE  the program that answers (default: build/tests/math/encodings_probe)
 """
 
-import json
 import os
 import pathlib
-import subprocess
 
 os.environ["TRANSFORMERS_VERBOSITY"] = "critical"
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -17,6 +15,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import mpmath
 import numpy as np
 import pytest
+
+from line_probe import asking
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -31,18 +31,8 @@ PROBE = pathlib.Path(os.environ.get("ROPEWALK_ENCODINGS_PROBE", BUILD / "tests/m
 
 @pytest.fixture(scope="module")
 def ask():
-    process = subprocess.Popen([str(PROBE)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def question(**request):
-        process.stdin.write(json.dumps(request) + "\n")
-        process.stdin.flush()
-        answer = json.loads(process.stdout.readline())
-        assert "error" not in answer, answer["error"]
-        return answer
-
-    yield question
-    process.stdin.close()
-    assert process.wait(60) == 0
+    with asking(PROBE) as question:
+        yield question
 
 
 def rows_of(ask, spec, positions):

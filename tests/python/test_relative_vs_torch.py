@@ -6,16 +6,16 @@ as its paper gives it, in float64.
 ROPEWALK_RELATIVE_PROBE  the program that answers (default: build/tests/math/relative_probe)
 """
 
-import json
 import os
 import pathlib
-import subprocess
 
 os.environ["TRANSFORMERS_VERBOSITY"] = "critical"
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import numpy as np
 import pytest
+
+from line_probe import asking
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -30,18 +30,8 @@ HEADS, DIM = 3, 8
 
 @pytest.fixture(scope="module")
 def ask():
-    process = subprocess.Popen([str(PROBE)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def question(**request):
-        process.stdin.write(json.dumps(request) + "\n")
-        process.stdin.flush()
-        answer = json.loads(process.stdout.readline())
-        assert "error" not in answer, answer["error"]
-        return answer
-
-    yield question
-    process.stdin.close()
-    assert process.wait(60) == 0
+    with asking(PROBE) as question:
+        yield question
 
 
 def normal(*shape, seed=0):

@@ -1,6 +1,7 @@
 // Where T5's buckets begin, exactly.
 #include <ropewalk/bias.hpp>
 
+#include <algorithm>
 #include <string>
 
 #include "math/log_steps.hpp"
@@ -19,21 +20,15 @@ Result<std::vector<std::int64_t>> t5_bucket_starts(int num_buckets, std::int64_t
   std::vector<std::int64_t> starts;
   for (std::int64_t a = 0; a <= exact; ++a) starts.push_back(a);
   for (int step = 1; step < logarithmic; ++step) {
-    // The smallest a that reaches the step; max_distance reaches every one.
-    std::int64_t out = starts.back() - 1, in = max_distance;
     const auto reaches = [&](std::int64_t a) {
       return math::compare_log_steps(a, exact, max_distance, logarithmic, step) >= 0;
     };
-    if (out < exact) out = exact;
     if (step > 1 && reaches(starts.back())) {
       starts.push_back(starts.back());
       continue;
     }
-    while (in - out > 1) {
-      const std::int64_t middle = out + (in - out) / 2;
-      (reaches(middle) ? in : out) = middle;
-    }
-    starts.push_back(in);
+    // max_distance reaches every step.
+    starts.push_back(math::first_that(std::max<std::int64_t>(starts.back() - 1, exact), max_distance, reaches));
   }
   return starts;
 }

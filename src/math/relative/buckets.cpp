@@ -26,11 +26,7 @@ Result<std::vector<std::int64_t>> deberta_bucket_starts(std::int64_t span, std::
     };
     std::int64_t out = std::max(starts.back() - 1, mid), in = out + 1;
     while (!reaches(in)) out = in, in *= 2;
-    while (in - out > 1) {
-      const std::int64_t middle = out + (in - out) / 2;
-      (reaches(middle) ? in : out) = middle;
-    }
-    starts.push_back(in);
+    starts.push_back(math::first_that(out, in, reaches));
   }
   return starts;
 }
