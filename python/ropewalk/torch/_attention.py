@@ -19,6 +19,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from ropewalk import _core
 from ropewalk._core import Error
 from ropewalk.torch._encoding_ops import prepared
+from ropewalk.torch._kernels import gradients_are_transformed, is_mapped, refuse_tangents
 from ropewalk.torch._ops import LIBRARY
 
 for _schema in (
@@ -33,7 +34,8 @@ _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 def has_kernel(q: Tensor, k: Tensor, v: Tensor) -> bool:
     """Whether the library's attention takes these."""
-    return q.device.type == "cpu" and q.dtype in _DTYPES and q.dtype == k.dtype == v.dtype and q.numel() > 0 and k.numel() > 0
+    return (q.device.type == "cpu" and q.dtype in _DTYPES and q.dtype == k.dtype == v.dtype and q.numel() > 0 and k.numel() > 0
+            and not gradients_are_transformed())
 
 
 def _rows(x: Tensor) -> Tensor:
@@ -48,6 +50,7 @@ def _options(numbers: Tensor, bias: str, causal: bool, scale: float) -> Dict[str
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, numbers: Tensor, bias: str, causal: bool, scale: float) -> Tuple[Tensor, Tensor]:
+    refuse_tangents("attend", q, k, v, numbers)
     out, sums = _attend_fake(q, k, v, numbers, bias, causal, scale)
     _core.attend_into(_rows(q), _rows(k), _rows(v), out, sums, **_options(numbers, bias, causal, scale))
     return out, sums
@@ -131,7 +134,9 @@ def attention(
     if bias is None and values is None and has_kernel(q, k, v):
         return streamed(q, k, v, None, "", causal, scale)
     tokens, keys = q.shape[1], k.shape[1]
-    straight = causal and bias is None and tokens == keys and values is None
+    # torch's own attention has no forward mode on the CPU, and under vmap no gradient of its mask.
+    in_full = values is not None or gradients_are_transformed() or is_mapped()
+    straight = causal and bias is None and tokens == keys and not in_full
     mask = bias if straight else masked(bias, tokens, keys, causal, q.device)
     if mask is not None and mask.dtype != torch.bool and q.dtype == torch.float64:
         mask = mask.to(q.dtype)
@@ -139,7 +144,7 @@ def attention(
         mask = mask.unsqueeze(0)
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
     grouped = q.shape[1] != k.shape[1]
-    if values is None:
+    if not in_full:
         out = scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=straight, scale=scale, enable_gqa=grouped)
         return out.transpose(1, 2)
     if grouped:
@@ -151,4 +156,5 @@ def attention(
     shares = torch.softmax(scores[..., blind:, :], -1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(v.dtype)
     if blind:
         shares = torch.nn.functional.pad(shares, (0, 0, blind, 0))
-    return (shares @ v + values(shares)).transpose(1, 2)
+    out = shares @ v
+    return (out if values is None else out + values(shares)).transpose(1, 2)

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ropewalk import absolute, bias
 from ropewalk._core import Error
+from ropewalk.torch._kernels import refuse_tangents
 from ropewalk.torch._ops import LIBRARY
 
 for _schema in (
@@ -104,6 +105,7 @@ def _shape(queries: Tensor, keys: Tensor, heads: int) -> Tuple[Any, ...]:
 
 
 def _score_bias(numbers: Tensor, queries: Tensor, keys: Tensor, spec: str) -> Tensor:
+    refuse_tangents("score_bias", numbers)
     made = prepared(spec, numbers)
     q, k = queries.detach().cpu(), keys.detach().cpu()
     out = torch.empty(_shape(q, k, made.heads), dtype=torch.float32)
@@ -139,6 +141,7 @@ def _sinusoid_shape(positions: Tensor, axes: int, dim: int) -> Tuple[Any, ...]:
 
 
 def _sinusoids(positions: Tensor, spec: str) -> Tensor:
+    refuse_tangents("sinusoids", positions)
     made = sinusoidal_of(spec)
     where = positions.detach().cpu()
     out = torch.empty(_sinusoid_shape(where, made.spec.axes, made.spec.dim), dtype=torch.float32)

@@ -16,7 +16,7 @@ from ropewalk.rotary import Rotary
 from ropewalk.spec import RotarySpec
 from ropewalk.torch import _cuda, _expression, _kernels
 from ropewalk.torch import _ops as _ops  # registers the operators
-from ropewalk.torch._kernels import TRANSPOSED
+from ropewalk.torch._kernels import TRANSPOSED, gradients_are_transformed
 from ropewalk.torch._positions import axes_of, positions_of, refuse_gradient
 
 Operator = Union[Rotary, RotarySpec]
@@ -148,7 +148,7 @@ def _turn(
             if _grad_enabled() and (q.requires_grad or (k is not None and k.requires_grad)):
                 return _Turn.apply(q, k, rotary, (position_ids, seqlen_offsets, cu_seqlens), layout, direction, is_key)
             return _kernels.turned(rotary, q, k, position_ids, seqlen_offsets, cu_seqlens, layout, direction, is_key)
-        if _wants_expression(q):
+        if gradients_are_transformed():
             return _kernels.turned_by_expression(rotary.text, q, k, position_ids, seqlen_offsets, cu_seqlens, layout, direction, is_key)
     elif _is_traced_as_expression(q, rotary.text, position_ids):
         return _kernels.turned_by_expression(rotary.text, q, k, position_ids, seqlen_offsets, cu_seqlens, layout, direction, is_key)
@@ -167,24 +167,9 @@ def turned(rotary: Rotary, x: Tensor, position_ids: Tensor, is_key: bool) -> Ten
 # ---- through the dispatcher
 
 
-def _wants_expression(x: Tensor) -> bool:
-    """Transforms of gradients are torch's own business: its operators have rules for all of them."""
-    return forward_ad._current_level >= 0 or _gradients_are_transformed()
-
-
-def _gradients_are_transformed() -> bool:
-    if _functorch_level() is None:
-        return False
-    mapped = torch._C._functorch.TransformType.Vmap
-    return any(level.key() != mapped for level in torch._C._functorch.get_interpreter_stack())
-
-
-_gradients_are_transformed._dynamo_marked_constant = True  # type: ignore[attr-defined]
-
-
 def _is_traced_as_expression(x: Tensor, text: Optional[str] = None, positions: Any = None) -> bool:
     """Where there is no kernel a compiler makes a better one of the expression than the operator would run. text: None for a table."""
-    if _gradients_are_transformed():
+    if gradients_are_transformed():
         return True
     if not _kernels.is_elsewhere(x) or _is_dtensor(x):
         return False
@@ -451,7 +436,7 @@ def _turn_by_table(
                 if learns:
                     return _TurnByTable.apply(q, k, cos, sin, where, layout, interleaved, transpose)
                 return _kernels.turned_by_table(q, k, cos, sin, *where, layout, interleaved, transpose)
-        elif _wants_expression(q):
+        elif gradients_are_transformed():
             return _kernels.turned_by_table_expression(q, k, cos, sin, *where, layout, interleaved, transpose)
     elif _is_traced_as_expression(q):
         return _kernels.turned_by_table_expression(q, k, cos, sin, *where, layout, interleaved, transpose)

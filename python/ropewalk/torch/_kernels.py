@@ -7,8 +7,10 @@ from typing import Any, Optional
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from ropewalk import _core
+from ropewalk._core import Error
 from ropewalk.rotary import Rotary
 from ropewalk.torch import _cuda, _expression
 from ropewalk.torch._positions import axes_of, positions_of
@@ -17,6 +19,35 @@ TRANSPOSED = {"forward": "transpose", "transpose": "forward", "inverse": "invers
 """The direction of a direction's gradient. inverse_transpose is the inverse's: R(p) x / m."""
 
 rotary_of = functools.lru_cache(maxsize=256)(Rotary.from_text)
+
+
+def _a_transform_is_on() -> bool:
+    stack = torch._C._functorch
+    if stack.peek_interpreter_stack() is None:
+        return False
+    return any(level.key() != stack.TransformType.Vmap for level in stack.get_interpreter_stack())
+
+
+_a_transform_is_on._dynamo_marked_constant = True  # type: ignore[attr-defined]  # as torch.compiler.assume_constant_result
+
+
+def gradients_are_transformed() -> bool:
+    """Forward mode and torch.func's transforms are torch's own business: its operators have rules for all of them."""
+    return _a_transform_is_on() or (not torch.compiler.is_compiling() and forward_ad._current_level >= 0)
+
+
+def is_mapped() -> bool:
+    """Whether torch.vmap, or another transform of torch.func, is on."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
+
+
+is_mapped._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def refuse_tangents(operator: str, *tensors: Tensor) -> None:
+    """For operators below autograd, where a tangent would be lost in silence."""
+    if forward_ad._current_level >= 0 and any(forward_ad.unpack_dual(one).tangent is not None for one in tensors):
+        raise Error(f"{operator}: want tensors without tangents, for it has no forward mode, got one")
 
 
 def like(x: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from ropewalk._core import Error
 from ropewalk.torch import _encoding_ops
 from ropewalk.torch._attention import attention, has_kernel, streamed
 from ropewalk.torch._encoding import Entry, PositionEncoding, ScoreMod
+from ropewalk.torch._kernels import gradients_are_transformed
 
 
 def constant(values: Sequence[Any], dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -61,7 +62,7 @@ class ScoreBiasEncoding(PositionEncoding):
 
     def _bias(self, layer: int, positions: Tensor, key_positions: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
         queries, keys = self._tokens(positions), self._tokens(key_positions)
-        if dtype == torch.float64 or device.type != "cpu":
+        if dtype == torch.float64 or device.type != "cpu" or gradients_are_transformed():
             if queries.ndim == 2 or keys.ndim == 2:
                 queries, keys = (one.unsqueeze(0) if one.ndim == 1 else one for one in (queries, keys))
             heads = torch.arange(self.heads, device=device).view(-1, 1, 1)

@@ -61,6 +61,62 @@ def test_torch_s_own_check_of_operators(name):
     torch.library.opcheck(torch.ops.ropewalk.attend, (*x, numbers, text, True, 0.25))
 
 
+@pytest.mark.parametrize("name", [*ADDED, "rope", "shaw", "transformer-xl", "deberta", "cope"])
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+def test_transforms_of_gradients_are_right(name):
+    """Tangents beside differences in float64, torch.func.grad beside backward, alone and for each of a batch."""
+    encoding, x = made(name), [one.detach() for one in inputs(9, 9)]
+    toward = [torch.randn_like(one) for one in x]
+    forward = lambda *y: encoding.attend(*y, layer=1)
+    _, tangent = torch.func.jvp(forward, tuple(x), tuple(toward))
+    with torch.autograd.forward_ad.dual_level():
+        pairs = (torch.autograd.forward_ad.make_dual(*pair) for pair in zip(x, toward))
+        dual = torch.autograd.forward_ad.unpack_dual(forward(*pairs)).tangent
+    wide = made(name).double()
+    ends = [wide.attend(*(a.double() + h * b.double() for a, b in zip(x, toward)), layer=1) for h in (1e-6, -1e-6)]
+    for one in (tangent, dual):
+        torch.testing.assert_close(one.double(), (ends[0] - ends[1]) / 2e-6, atol=1e-4, rtol=1e-4)
+    loss = lambda q: forward(q, *x[1:]).square().sum()
+    learns = x[0].clone().requires_grad_()
+    loss(learns).backward()
+    torch.testing.assert_close(torch.func.grad(loss)(x[0]), learns.grad, atol=1e-4, rtol=1e-4)
+    for one in torch.vmap(torch.func.grad(loss))(torch.stack((x[0], x[0]))):
+        torch.testing.assert_close(one, learns.grad, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(torch.vmap(lambda q: forward(q, *x[1:]))(x[0][None])[0], forward(*x), atol=1e-5, rtol=1e-5)
+
+
+def test_what_is_learned_has_tangents():
+    encoding, x = made("alibi", trained=True), [one.detach() for one in inputs(9, 9)]
+    slopes = encoding.slopes.detach()
+    out = lambda one: torch.func.functional_call(Attends(encoding), {"encoding.slopes": one}, tuple(x))
+    _, tangent = torch.func.jvp(out, (slopes,), (slopes,))
+    torch.testing.assert_close(tangent, (out(slopes * 1.001) - out(slopes * 0.999)) / 0.002, atol=1e-3, rtol=1e-2)
+
+
+class Attends(torch.nn.Module):
+    def __init__(self, encoding):
+        super().__init__()
+        self.encoding = encoding
+
+    def forward(self, *x):
+        return self.encoding.attend(*x)
+
+
+def test_operators_refuse_dual_tensors():
+    from ropewalk.torch._encoding_ops import text_of
+
+    q, axis = torch.randn(1, 3, 2, 4), torch.arange(3)
+    calls = {
+        "attend": lambda x: torch.ops.ropewalk.attend(x, q, q, torch.empty(0), "", True, 0.5)[0],
+        "score_bias": lambda x: torch.ops.ropewalk.score_bias(x[0, 0, :, 0], axis, axis, text_of(ropewalk.AlibiBias(2))),
+        "sinusoids": lambda x: torch.ops.ropewalk.sinusoids(x[0, 0, 0].double(), text_of(ropewalk.SinusoidalSpec(6, "interleaved", "paper"))),
+    }
+    for name, call in calls.items():
+        assert torch.isfinite(call(q)).all()
+        with torch.autograd.forward_ad.dual_level(), pytest.raises(ropewalk.Error, match=f"{name}: want tensors without tangents"):
+            call(torch.autograd.forward_ad.make_dual(q, q))
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_sixteen_bits(dtype):
     encoding, x = made("alibi"), inputs(50, 50, dtype)
