@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import math
+import os
 from typing import Any, Dict, NamedTuple, Optional, Tuple
 
 import numpy as np
@@ -29,6 +30,12 @@ class Gradients(NamedTuple):
     k: np.ndarray
     v: np.ndarray
     bias: Dict[str, np.ndarray]
+
+
+def _whole(name: str, value: Any, least: int, most: int) -> int:
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or not least <= value <= most:
+        raise Error(f"{name}: want a whole number, {least} to {most}, got {value!r}")
+    return int(value)
 
 
 def _query_shape(q: Any, layout: str) -> Tuple[int, int, int]:
@@ -51,11 +58,27 @@ def _options(
     if window is not None:
         if not causal or left is not None:
             raise Error(f"window: want it with causal and without left, got {window!r}")
-        if window < 1:
-            raise Error(f"window: want a number >= 1, got {window!r}")
-        left = window - 1
-    scale = 1.0 / math.sqrt(max(np.shape(q)[-1], 1)) if softmax_scale is None else float(softmax_scale)
-    return dict(softmax_scale=scale, left=left, right=right, **rest)
+        left = _whole("window", window, 1, _MOST) - 1
+    left, right = (None if one is None else _whole(name, one, 0, _MOST) for name, one in (("left", left), ("right", right)))
+    rest["first_position"] = _whole("first_position", rest["first_position"], -_MOST, _MOST)
+    # More threads than this are of use to nobody, and each has a room of its own.
+    rest["threads"] = min(_whole("threads", rest["threads"], 0, _MOST), 4 * (os.cpu_count() or 1))
+    if np.ndim(q) == 0:
+        raise Error(f"q: want an array, got {type(q).__name__}")
+    scale = 1.0 / math.sqrt(max(np.shape(q)[-1], 1)) if softmax_scale is None else softmax_scale
+    fits = isinstance(scale, (int, float, np.number)) and not isinstance(scale, bool) and np.isreal(scale) and 2.0**-60 <= scale <= 2.0**60
+    if not fits:
+        raise Error(f"softmax_scale: want a number > 0 (2^-60 to 2^60), got {scale!r}")
+    return dict(softmax_scale=float(scale), left=left, right=right, **rest)
+
+
+_MOST = 2**63 - 1
+
+
+def _want_arrays(**arrays: Any) -> None:
+    for name, one in arrays.items():
+        if one is None or np.ndim(one) == 0:
+            raise Error(f"{name}: want an array, got {type(one).__name__}")
 
 
 def attend(
@@ -83,6 +106,7 @@ def attend(
     options = _options(q, softmax_scale, causal, window, left, right, bias=bias, first_position=first_position, temperature=temperature,
                        query_starts=query_starts, key_starts=key_starts, layout=layout, threads=threads)
     shape = _query_shape(q, layout)
+    _want_arrays(k=k, v=v)
     if out is None:
         if np.ndim(v) != np.ndim(q):
             raise Error(f"v: want {np.ndim(q)} axes, {layout}, got {list(np.shape(v))}")
@@ -105,6 +129,7 @@ def attend_backward(
     """
     options = _options(q, softmax_scale, causal, window, left, right, bias=bias, first_position=first_position, temperature=temperature,
                        query_starts=query_starts, key_starts=key_starts, layout=layout, threads=threads)
+    _want_arrays(k=k, v=v, out=out, log_sum_exp=log_sum_exp, d_out=d_out)
     q, k, v = (one if isinstance(one, np.ndarray) else np.asarray(one) for one in (q, k, v))
     d_q, d_k, d_v = (np.empty(one.shape, one.dtype) for one in (q, k, v))
     flat = None if bias is None else np.zeros(bias.parameter_count)

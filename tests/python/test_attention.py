@@ -183,3 +183,34 @@ def test_what_is_wrong_is_named(path, call):
     with pytest.raises(ropewalk.Error) as refused:
         call()
     assert str(refused.value).startswith(path + ": want ")
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        (dict(window=2.5), "window: want a whole number, 1 to .*, got 2.5"),
+        (dict(window=2**64), "window: want a whole number"),
+        (dict(window=0), "window: want a whole number, 1 to"),
+        (dict(left=2**70), "left: want a whole number, 0 to"),
+        (dict(left=-1), "left: want a whole number, 0 to"),
+        (dict(right="1"), "right: want a whole number"),
+        (dict(first_position=1.5), "first_position: want a whole number"),
+        (dict(first_position=2**70), "first_position: want a whole number"),
+        (dict(threads=2.5), "threads: want a whole number"),
+        (dict(threads=-1), "threads: want a whole number, 0 to"),
+        (dict(softmax_scale=1e300), r"softmax_scale: want a number > 0 \(2\^-60 to 2\^60\), got 1e\+300$"),
+        (dict(softmax_scale="1"), "softmax_scale: want a number > 0"),
+        (dict(q=None), "q: want an array, got NoneType"),
+        (dict(k=None), "k: want an array, got NoneType"),
+        (dict(v=None), "v: want an array, got NoneType"),
+    ],
+)
+def test_what_a_call_is_told_is_refused_by_name(options, said):
+    arrays = {name: normal(1, 3, 2, 4) for name in "qkv"}
+    with pytest.raises(ropewalk.Error, match=said):
+        attend(**{**arrays, **options})
+
+
+def test_more_threads_than_help_are_none():
+    q = normal(1, 3, 2, 4)
+    assert (attend(q, q, q, threads=2**40) == attend(q, q, q, threads=1)).all()
