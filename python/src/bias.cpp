@@ -1,5 +1,6 @@
 // What is added to scores by position: the dataclasses of bias.py as BiasSpec, and ScoreBias.
 #include <ropewalk/bias.hpp>
+#include <ropewalk/relative.hpp>
 
 #include "arrays.hpp"
 #include "fields.hpp"
@@ -266,6 +267,13 @@ void bind_bias(nb::module_& m) {
       nb::sig(
           "def t5_bucket_starts(num_buckets: int = 32, max_distance: int = 128, causal: bool = False) -> typing.Any"),
       "int64: the distance at which each of T5's buckets of one side begins (arXiv 1910.10683), exact.");
+  m.def(
+      "deberta_bucket_starts",
+      [](std::int64_t span, std::int64_t max_distance) {
+        return as_numpy(value_or_refuse(deberta_bucket_starts(span, max_distance)));
+      },
+      "span"_a, "max_distance"_a, nb::sig("def deberta_bucket_starts(span: int, max_distance: int) -> typing.Any"),
+      "int64: the distance at which each of DeBERTa's buckets of one side begins (arXiv 2006.03654), exact.");
 }
 
 }  // namespace ropewalk::python

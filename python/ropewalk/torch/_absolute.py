@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from ropewalk import absolute
 from ropewalk._core import Error, resize_table
-from ropewalk.torch import _encoding_ops
+from ropewalk.torch import _encoding_ops, _expression
 from ropewalk.torch._encoding import PositionEncoding
+from ropewalk.torch._options import number, pair, whole
+from ropewalk.torch._positions import is_seen, want_on_grid, want_tensor, want_whole
 
 
 class SinusoidalEmbedding(nn.Module):
@@ -48,6 +50,7 @@ class SinusoidalEmbedding(nn.Module):
                 raise Error(f"positions: want [{self.spec.axes}, {x.shape[1]}], got none")
             positions = torch.arange(x.shape[1], device=x.device)
         else:
+            want_tensor(positions, "positions")
             lead = int(self.spec.axes > 1)
             shape = list(positions.shape)
             if len(shape) - lead not in (1, 2) or shape[-1] != x.shape[1] or (lead and shape[0] != self.spec.axes) or (
@@ -61,14 +64,15 @@ class SinusoidalEmbedding(nn.Module):
         return (x.float() * self.embedding_scale + rows).to(x.dtype)
 
     def _expression(self, positions: Tensor) -> Tensor:
-        spec, made = self.spec, _encoding_ops.sinusoidal_of(self._line)
-        speeds = torch.tensor(made.inv_freq.tolist(), dtype=torch.float64, device=positions.device)
+        spec = self.spec
+        half = spec.dim // spec.axes // 2
+        ladder = _expression.ladder_of(spec.theta, half, 2 * (half if spec.exponent == "paper" else max(half - 1, 1)))
         where = positions if positions.is_floating_point() else positions + spec.position_offset
         sines, cosines = [], []
         for axis in where.unbind(0) if spec.axes > 1 else (where,):
-            phase = axis.double().unsqueeze(-1) * speeds
-            sines.append(phase.sin() * spec.gain)
-            cosines.append(phase.cos() * spec.gain)
+            cos, sin = _expression.cos_sin(axis, ladder)
+            sines.append(sin * spec.gain)
+            cosines.append(cos * spec.gain)
         odd = spec.dim // spec.axes % 2
 
         def axis_of(s: Tensor, c: Tensor) -> Tensor:
@@ -102,8 +106,9 @@ class LearnedEmbedding(nn.Module):
     ) -> None:
         super().__init__()
         for name, value in (("leading", leading), ("position_offset", position_offset)):
-            if not isinstance(value, int) or value < 0:
-                raise Error(f"{name}: want a whole number >= 0, got {value!r}")
+            whole(name, value, 0)
+        grid = None if grid is None else pair("grid", grid)
+        std = number("std", std, least=0.0)
         if grid is not None and rows != leading + grid[0] * grid[1]:
             raise Error(f"rows: want {leading + grid[0] * grid[1]}, {leading} and a grid of {grid[0]} x {grid[1]}, got {rows}")
         self.grid, self.leading = grid, leading
@@ -120,15 +125,17 @@ class LearnedEmbedding(nn.Module):
         tokens = x.shape[1]
         if positions is None:
             positions = torch.arange(tokens, device=x.device)
+        want_whole(positions, "positions")
         if self.grid is not None and positions.ndim > 1:
             if positions.shape[0] != 2 or positions.ndim > 3:
                 raise Error(f"positions: want [{tokens}], [2, {tokens}] or [2, {x.shape[0]}, {tokens}], got {list(positions.shape)}")
+            want_on_grid(positions, "positions", *self.grid)
             positions = positions[0] * self.grid[1] + positions[1] + self.leading
         fits = positions.ndim in (1, 2) and positions.shape[-1] == tokens
         if not fits or (positions.ndim == 2 and positions.shape[0] not in (1, x.shape[0])):
             raise Error(f"positions: want [{tokens}] or [{x.shape[0]}, {tokens}], got {list(positions.shape)}")
         index = positions.long() + self.position_offset
-        if not torch.compiler.is_compiling() and index.is_cpu and index.numel() > 0:
+        if index.numel() > 0 and is_seen(index):
             low, high = int(index.min()), int(index.max())
             if low < 0 or high >= rows:
                 wrong = (low if low < 0 else high) - self.position_offset
@@ -183,6 +190,9 @@ class Learned(PositionEncoding):
         embedding_scale: float = 1.0, std: float = 0.02,
     ) -> None:
         super().__init__(*common)
+        grid = None if grid is None else pair("grid", grid)
+        whole("leading", leading, 0)
+        whole("position_offset", position_offset, 0)
         rows = self.max_tokens + position_offset if grid is None else leading + grid[0] * grid[1]
         self.embedding = LearnedEmbedding(rows, self.model_dim, grid=grid, leading=leading, position_offset=position_offset,
                                           embedding_scale=embedding_scale, std=std)

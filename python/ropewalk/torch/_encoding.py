@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ropewalk._core import Error
 from ropewalk.torch._attention import attention
+from ropewalk.torch._positions import want_tensor, want_whole
 
 ScoreMod = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 Entry = Callable[[Any, Any, Any], Tensor]
@@ -78,7 +79,15 @@ class PositionEncoding(nn.Module):
         self._check_layer(layer)
         if v.ndim != 4 or v.shape[:3] != k.shape[:3]:
             raise Error(f"v: want [{k.shape[0]}, {k.shape[1]}, {k.shape[2]}, value_dim], as k has, got {list(v.shape)}")
-        return self._attend(q, k, v, layer, positions, key_positions, self.scale if scale is None else scale)
+        for name, one in (("k", k), ("v", v)):
+            if one.dtype != q.dtype and not torch.is_autocast_enabled(q.device.type):
+                raise Error(f"{name}: want {q.dtype}, as q has, got {one.dtype}")
+        scale = self.scale if scale is None else scale
+        if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not 2.0**-60 <= scale <= 2.0**60:
+            raise Error(f"scale: want a number > 0 (2^-60 to 2^60), got {scale!r}")
+        if k.shape[1] == 0:
+            return attention(q, k, v, None, self.causal, scale)  # zeros
+        return self._attend(q, k, v, layer, positions, key_positions, scale)
 
     def score_mod(
         self, layer: int = 0, positions: Optional[Tensor] = None, key_positions: Optional[Tensor] = None, *, q: Optional[Tensor] = None,
@@ -122,11 +131,13 @@ class PositionEncoding(nn.Module):
             raise Error(f"q: want [batch, tokens, {self.heads}, {self.head_dim}], got {list(q.shape)}")
         if k.ndim != 4 or k.shape[2] != self.kv_heads or k.shape[3] != self.head_dim or k.shape[0] != q.shape[0]:
             raise Error(f"k: want [{q.shape[0]}, keys, {self.kv_heads}, {self.head_dim}], got {list(k.shape)}")
+        for name, one in (("q", q), ("k", k)):
+            if not one.is_floating_point():
+                raise Error(f"{name}: want floats, got {one.dtype}")
 
     def _check_positions(self, positions: Tensor, name: str, tokens: int, batch: int) -> Tensor:
         """int64 (or floats where the caller lets them), [tokens] or [batch, tokens], with a leading 2 where axes is 2."""
-        if not isinstance(positions, Tensor):
-            raise Error(f"{name}: want a tensor, got {type(positions).__name__}")
+        want_tensor(positions, name)
         lead = 0 if self.axes == 1 else 1
         shape = list(positions.shape)
         fits = (lead == 0 or (shape and shape[0] == self.axes)) and len(shape) - lead in (1, 2) and shape[-1] == tokens
@@ -135,8 +146,7 @@ class PositionEncoding(nn.Module):
         if not fits:
             axes = f"{self.axes}, " if lead else ""
             raise Error(f"{name}: want [{axes}{tokens}] or [{axes}{batch}, {tokens}], got {shape}")
-        if positions.is_floating_point() or positions.is_complex() or positions.dtype == torch.bool:
-            raise Error(f"{name}: want whole numbers (int64), got {positions.dtype}")
+        want_whole(positions, name)
         return positions.long()
 
     def _where(

@@ -164,6 +164,24 @@ def _cos_sin(numbers: Numbers, ladder: _Ladder, positions: Tensor, pairs: int, d
     return _cos_sin_of_turns(total, dtype) if whole else _cos_sin_of_fractions(total, dtype)
 
 
+@functools.lru_cache(maxsize=256)
+def ladder_of(theta: float, pairs: int, frequency_dim: int, first_rung: int = 0) -> _Ladder:
+    """The speeds theta^(-2 (k + first_rung) / frequency_dim), k from 0 to pairs - 1, as the library forms those of rotations."""
+    if 2 * (first_rung + pairs) > frequency_dim:  # a rotation's ladder ends one rung before 1 / theta: one of twice the rungs does not
+        theta, frequency_dim = theta * theta, 2 * frequency_dim
+    spec = RotarySpec(2 * pairs, theta=theta, frequency_dim=frequency_dim, rung_of_pair=tuple(range(first_rung, first_rung + pairs)))
+    return numbers_of(Rotary(spec).text).first
+
+
+def cos_sin(positions: Tensor, ladder: _Ladder) -> Tuple[Tensor, Tensor]:
+    """float64 [..., pairs] each. positions: [...], whole numbers or coordinates."""
+    p = positions.unsqueeze(-1)
+    if not p.is_floating_point():
+        return _cos_sin_of_turns(p * _list(ladder.turns, torch.int64, p), torch.float64)
+    high, low = (_list(one, torch.float64, p) for one in (ladder.units_high, ladder.units_low))
+    return _cos_sin_of_fractions(_product_in_turns(p.double(), high, low), torch.float64)
+
+
 Matrices = Tuple[Tensor, Tensor, Tensor, Tensor]
 """y0 = x0 m00 + x1 m01, y1 = x0 m10 + x1 m11: [batch or 1, tokens, tables or 1, pairs] each."""
 

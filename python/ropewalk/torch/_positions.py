@@ -40,7 +40,7 @@ def _whole_numbers(numbers: Any, name: str, device: torch.device) -> Tensor:
     return tensor.long()
 
 
-def _is_seen(numbers: Any) -> bool:
+def is_seen(numbers: Any) -> bool:
     """Whether what stands in a tensor can be read without waiting for a device, or for what a program will be given."""
     if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0:
         return False
@@ -61,7 +61,7 @@ def positions_of(
     if cu_seqlens is not None:
         if batch != 1:
             raise Error(f'cu_seqlens: want packed tokens, one row (layout="thd"), got a batch of {batch}')
-        if _is_seen(cu_seqlens) and _is_seen(seqlen_offsets):
+        if is_seen(cu_seqlens) and is_seen(seqlen_offsets):
             return _packed(cu_seqlens, seqlen_offsets, tokens).to(device), 0
         ends = _whole_numbers(cu_seqlens, "cu_seqlens", device)
         numbers = torch.arange(tokens, device=device)
@@ -123,3 +123,29 @@ def check_positions(positions: Tensor, axes: int, tokens: int, batch: int) -> No
 def refuse_gradient(positions: Tensor) -> None:
     if positions.requires_grad:
         raise Error("position_ids: want positions without gradient, got ones that require it")
+
+
+def want_tensor(positions: Any, name: str) -> None:
+    if not isinstance(positions, Tensor):
+        raise Error(f"{name}: want a tensor, got {type(positions).__name__}")
+
+
+def want_whole(positions: Any, name: str) -> None:
+    want_tensor(positions, name)
+    if positions.is_floating_point() or positions.is_complex() or positions.dtype == torch.bool:
+        raise Error(f"{name}: want whole numbers (int64), got {positions.dtype}")
+
+
+def want_between(positions: Tensor, name: str, high: int, what: str) -> None:
+    """0 to high, where their contents can be seen."""
+    if positions.numel() == 0 or not is_seen(positions):
+        return
+    least, most = (int(one) for one in positions.aminmax())
+    if least < 0 or most > high:
+        raise Error(f"{name}: want {what} 0 to {high}, got {least if least < 0 else most}")
+
+
+def want_on_grid(positions: Tensor, name: str, rows: int, columns: int) -> None:
+    """positions: [2, ...], rows and columns."""
+    want_between(positions[0], name, rows - 1, "rows")
+    want_between(positions[1], name, columns - 1, "columns")

@@ -4,12 +4,12 @@ keys) are multiplied with the rows of a table once, and products are gathered.""
 from __future__ import annotations
 
 import math
-from typing import Any, List, Optional, Tuple
+from typing import Any, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
 
-from ropewalk import absolute
+from ropewalk import _core, absolute
 from ropewalk._core import Error
 from ropewalk.torch._absolute import SinusoidalEmbedding
 from ropewalk.torch._attention import attention, seen
@@ -171,18 +171,6 @@ class TransformerXl(RelativeEncoding):
         return add
 
 
-def _log_buckets(span: int, max_distance: int) -> List[int]:
-    """The bucket of each distance up to max_distance, of which the last stands for all beyond: whole numbers compared, no logarithms."""
-    mid = span // 2
-    buckets = list(range(mid + 1))
-    steps = 0
-    for n in range(mid + 1, max_distance + 1):
-        while n ** (mid - 1) * mid**steps > mid ** (mid - 1) * (max_distance - 1) ** steps:
-            steps += 1
-        buckets.append(mid + steps)
-    return buckets
-
-
 class Deberta(RelativeEncoding):
     """DeBERTa (arXiv 2006.03654): scale (q . k + q . K_r + k . Q_r), K_r and Q_r projections of one table of distances."""
 
@@ -198,7 +186,7 @@ class Deberta(RelativeEncoding):
         if span < 1 or (max_distance and (span < 8 or max_distance < span // 2 + 2)):
             raise Error(f"span: want 1 or more, with max_distance 8 or more and at most twice that, got {span} and {max_distance}")
         self.span, self.max_distance, self.terms, self.p2c_distance = span, max_distance, tuple(terms), p2c_distance
-        self._buckets = _log_buckets(span, max_distance) if max_distance else []
+        self._starts = _core.deberta_bucket_starts(span, max_distance).tolist() if max_distance else []
         self.scale = 1.0 / math.sqrt((1 + len(set(terms))) * self.head_dim)
         self.table = nn.Parameter(torch.empty(2 * span, self.model_dim))
         nn.init.normal_(self.table, std=0.02)
@@ -216,9 +204,9 @@ class Deberta(RelativeEncoding):
 
     def _row(self, n: Tensor) -> Tensor:
         """delta: the row of the table for n = i - j."""
-        if self._buckets:
-            buckets = constant(self._buckets, torch.int64, n.device)
-            n = n.sign() * buckets[n.abs().clamp(max=self.max_distance)]
+        if self._starts:
+            starts = constant(self._starts, torch.int64, n.device)
+            n = n.sign() * (torch.searchsorted(starts, n.abs(), right=True) - 1)
         return (n + self.span).clamp(0, 2 * self.span - 1)
 
     def _tables(self, layer: int, rows: slice, dtype: torch.dtype) -> Tuple[Optional[Tensor], Optional[Tensor]]:
@@ -300,7 +288,7 @@ class Cope(RelativeEncoding):
         share = counted - below
         table = (self.table if self.shared else self.table[layer]).to(q.dtype)
         products = (q.transpose(1, 2) @ table).to(kind)
-        low = below.long()
+        low = below.nan_to_num(0.0).long()  # what is no number stays one by its share
         high = (low + 1).clamp(max=self.count - 1)
         return ((1.0 - share) * products.gather(-1, low) + share * products.gather(-1, high)).to(q.dtype)
 

@@ -9,11 +9,15 @@ from typing import Any, Optional, Tuple
 import torch
 from torch import Tensor, nn
 
+from ropewalk import _core
 from ropewalk._core import Error
 from ropewalk.rotary import Rotary
 from ropewalk.spec import RotarySpec, XPos
+from ropewalk.torch import _expression
 from ropewalk.torch._encoding import PositionEncoding
 from ropewalk.torch._functional import apply_rotary_emb, rotate, turned
+from ropewalk.torch._options import number
+from ropewalk.torch._positions import is_seen
 
 
 class _Turning(PositionEncoding):
@@ -70,6 +74,28 @@ class Xpos(Rope):
 
     def __init__(self, *common: Any, scale_base: float = 512.0, gamma: float = 0.4, interleaved: bool = True, **fields: Any) -> None:
         super().__init__(*common, interleaved=interleaved, xpos=XPos(float(scale_base), float(gamma)), **fields)
+        raw = _core.numbers_of(self.rotary)
+        self._centre, width = raw["centre"], self.rotary.spec.rotary_dim
+        # Pair 0 grows and shrinks most, by this in the logarithm a token.
+        self._steepest = math.log((width + gamma * width) / (gamma * width)) / scale_base
+
+    def _rotate(self, q: Tensor, k: Tensor, positions: Optional[Tensor], layer: int) -> Tuple[Tensor, Tensor]:
+        if positions is None:
+            if not torch.compiler.is_compiling():
+                self._check_reach(0, max(q.shape[1], k.shape[1]) - 1, k.dtype)
+        elif isinstance(positions, Tensor) and positions.numel() > 0 and is_seen(positions):
+            low, high = (int(one) for one in positions.aminmax())
+            self._check_reach(low if k.shape[1] == q.shape[1] else high + 1 - k.shape[1], high, k.dtype)
+        return super()._rotate(q, k, positions, layer)
+
+    def _check_reach(self, low: int, high: int, dtype: torch.dtype) -> None:
+        """Refuses positions whose factor leaves less than 2^6 of the dtype for a key, or where the expression cuts it."""
+        log = min(math.log(torch.finfo(dtype).max) - 6 * math.log(2.0), 200.0)
+        reach = int(log / self._steepest)
+        if low < self._centre - reach or high > self._centre + reach:
+            wrong = low if low < self._centre - reach else high
+            raise Error(f"positions: want {self._centre - reach} to {self._centre + reach}, where xPos' factors fit {dtype} "
+                        f"(running_length / 2 is their middle), got {wrong}")
 
 
 class _TurningByLearned(_Turning):
@@ -93,7 +119,7 @@ class _TurningByLearned(_Turning):
         return self._turn(q, *of_queries), self._turn(k, *of_keys)
 
     def _turn(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        batch, tokens, heads, _ = x.shape
+        _, tokens, heads, _ = x.shape
         times = heads // cos.shape[2]
 
         def of_every_head(one: Tensor) -> Tensor:
@@ -103,7 +129,7 @@ class _TurningByLearned(_Turning):
 
         # A row for each token and head: the heads stand among the tokens, one head to each.
         turned_x = apply_rotary_emb(x.flatten(1, 2).unsqueeze(2), of_every_head(cos), of_every_head(sin), interleaved=self.interleaved)
-        return turned_x.view(batch, tokens, heads, -1)  # type: ignore[no-any-return, union-attr]
+        return turned_x.view(x.shape)  # type: ignore[no-any-return, union-attr]
 
 
 class RopeMixed(_TurningByLearned):
@@ -113,6 +139,7 @@ class RopeMixed(_TurningByLearned):
         super().__init__(*common, interleaved=interleaved)
         if axes != 2 or self.head_dim % 4:
             raise Error(f"axes: want 2 and a head_dim that 4 divides, got {axes} and {self.head_dim}")
+        theta = number("theta", theta, above=0.0)
         self.axes = axes
         magnitude = theta ** (-torch.arange(0, self.head_dim, 4) / self.head_dim)
         angle = torch.rand(self.layers, self.kv_heads, 1) * 2 * math.pi
@@ -134,11 +161,13 @@ class Fope(_TurningByLearned):
 
     def __init__(self, *common: Any, theta: float = 10000.0, init_gain: float = 0.1, interleaved: bool = False) -> None:
         super().__init__(*common, interleaved=interleaved)
+        theta, init_gain = number("theta", theta, above=0.0), number("init_gain", init_gain, least=0.0)
         speeds = [theta ** (-2.0 * pair / self.head_dim) for pair in range(self.head_dim // 2)]
-        self._speeds = tuple(speed for speed in speeds if speed >= 2 * math.pi / self.max_tokens)
-        if not self._speeds:
+        tones = sum(speed >= 2 * math.pi / self.max_tokens for speed in speeds)
+        if tones == 0:
             raise Error(f"max_tokens: want 7 or more, for a pair to turn once, got {self.max_tokens}")
-        shape = (self.layers, self.kv_heads, len(self._speeds), len(self._speeds))
+        self._ladder = _expression.ladder_of(theta, tones, self.head_dim)
+        shape = (self.layers, self.kv_heads, tones, tones)
         self.cos_mix, self.sin_mix = nn.Parameter(torch.empty(shape)), nn.Parameter(torch.empty(shape))
         with torch.no_grad():
             for mix in (self.cos_mix, self.sin_mix):
@@ -148,11 +177,10 @@ class Fope(_TurningByLearned):
 
     def _cos_sin(self, positions: Tensor, layer: int) -> Tuple[Tensor, Tensor]:
         kind = torch.promote_types(self.cos_mix.dtype, torch.float32)
-        speeds = torch.tensor(self._speeds, dtype=torch.float64, device=positions.device)
-        angle = positions.double().unsqueeze(-1) * speeds
-        still = self.head_dim // 2 - len(self._speeds)
+        cos, sin = _expression.cos_sin(positions, self._ladder)
+        still = self.head_dim // 2 - cos.shape[-1]
         out = []
-        for tones, mix, rest in ((angle.cos(), self.cos_mix, 1.0), (angle.sin(), self.sin_mix, 0.0)):
+        for tones, mix, rest in ((cos, self.cos_mix, 1.0), (sin, self.sin_mix, 0.0)):
             mixed = torch.einsum("...t,hto->...ho", tones.to(kind), mix[layer].to(kind))
             mixed = torch.cat((mixed, torch.full_like(mixed[..., :1], rest).expand(*mixed.shape[:-1], still)), -1)
             out.append(mixed if mixed.ndim == 4 else mixed.unsqueeze(0))

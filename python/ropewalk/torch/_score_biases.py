@@ -10,10 +10,12 @@ from torch import Tensor, nn
 
 from ropewalk import _core, bias
 from ropewalk._core import Error
-from ropewalk.torch import _encoding_ops
+from ropewalk.torch import _encoding_ops, _expression
 from ropewalk.torch._attention import attention, has_kernel, streamed
 from ropewalk.torch._encoding import Entry, PositionEncoding, ScoreMod
 from ropewalk.torch._kernels import gradients_are_transformed
+from ropewalk.torch._options import number, pair, whole
+from ropewalk.torch._positions import want_between, want_on_grid, want_whole
 
 
 def constant(values: Sequence[Any], dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -45,9 +47,8 @@ class ScoreBiasEncoding(PositionEncoding):
     def _sets(self, *shape: int) -> nn.Parameter:
         return nn.Parameter(torch.empty(shape if self.shared else (self.layers, *shape)))
 
-    def _tokens(self, positions: Tensor) -> Tensor:
-        """Positions as ScoreBias counts them."""
-        return positions
+    def _check_range(self, positions: Tensor, name: str) -> None:
+        """Refuses positions that the encoding has nothing for."""
 
     def bias(
         self, tokens: int, keys: Optional[int] = None, *, layer: int = 0, positions: Optional[Tensor] = None,
@@ -61,7 +62,9 @@ class ScoreBiasEncoding(PositionEncoding):
         return self._bias(layer, *self._where(q, k, positions, key_positions), dtype, device)
 
     def _bias(self, layer: int, positions: Tensor, key_positions: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
-        queries, keys = self._tokens(positions), self._tokens(key_positions)
+        queries, keys = positions, key_positions
+        self._check_range(queries, "positions")
+        self._check_range(keys, "key_positions")
         if dtype == torch.float64 or device.type != "cpu" or gradients_are_transformed():
             if queries.ndim == 2 or keys.ndim == 2:
                 queries, keys = (one.unsqueeze(0) if one.ndim == 1 else one for one in (queries, keys))
@@ -86,15 +89,18 @@ class ScoreBiasEncoding(PositionEncoding):
         self, layer: int, positions: Optional[Tensor], key_positions: Optional[Tensor], q: Optional[Tensor], k: Optional[Tensor]
     ) -> Optional[ScoreMod]:
         for name, one in (("positions", positions), ("key_positions", key_positions)):
-            if one is not None and one.ndim != 1:
+            if one is None:
+                continue
+            want_whole(one, name)
+            if one.ndim != 1:
                 raise Error(f"{name}: want [tokens], got {list(one.shape)}")
+            self._check_range(one, name)
         device = next((one.device for one in (*self.parameters(), positions, key_positions) if one is not None), None)
         entry = self._entry(layer, torch.float32, torch.empty(0).device if device is None else device)
-        queries, keys = (None if one is None else self._tokens(one) for one in (positions, key_positions))
 
         def add(score: Tensor, b: Tensor, h: Tensor, q_idx: Tensor, kv_idx: Tensor) -> Tensor:
-            i = q_idx if queries is None else queries[q_idx]
-            j = kv_idx if keys is None else keys[kv_idx]
+            i = q_idx if positions is None else positions[q_idx]
+            j = kv_idx if key_positions is None else key_positions[kv_idx]
             return score + entry(h, i, j).to(score.dtype)
 
         return add
@@ -128,9 +134,10 @@ class T5(ScoreBiasEncoding):
         self, *common: Any, num_buckets: int = 32, max_distance: int = 128, shared: bool = True, scale: Optional[float] = 1.0
     ) -> None:
         super().__init__(*common)
-        self.shared, self.num_buckets, self.max_distance = shared, num_buckets, max_distance
+        self.shared = shared
+        self.num_buckets, self.max_distance = whole("num_buckets", num_buckets, 1), whole("max_distance", max_distance, 1)
         if scale is not None:
-            self.scale = float(scale)
+            self.scale = number("scale", scale, above=0.0)
         self._starts = _core.t5_bucket_starts(num_buckets, max_distance, self.causal).tolist()
         self._line = _encoding_ops.text_of(bias.T5Bias(self.heads, (), self.causal, num_buckets, max_distance))
         self.table = self._sets(num_buckets, self.heads)
@@ -144,17 +151,20 @@ class T5(ScoreBiasEncoding):
 
     def _entry(self, layer: int, dtype: torch.dtype, device: torch.device) -> Entry:
         table = self._of_layer(self.table, layer).to(dtype)
+        half, last = len(self._starts), self._starts[-1]
         # The bucket of each distance up to the last one's start: 114 entries at T5's own numbers.
+        near = min(last, 1 << 16)
         edges = torch.tensor(self._starts, device=device)
-        last = min(self._starts[-1], 1 << 20)
-        bucket_of = torch.searchsorted(edges, torch.arange(last + 1, device=device), right=True) - 1
-        half = len(self._starts)
+        bucket_of = torch.searchsorted(edges, torch.arange(near + 1, device=device), right=True) - 1
+        beyond = [start for start in self._starts if start > near]
 
         def entry(h: Any, i: Any, j: Any) -> Tensor:
             n = i - j
-            if self.causal:
-                return table[bucket_of[n.clamp(0, last)], h]
-            return table[bucket_of[n.abs().clamp(max=last)] + half * (n < 0), h]
+            far = n.clamp(min=0) if self.causal else n.abs()
+            bucket = bucket_of[far.clamp(max=near)]
+            for start in beyond:  # compared one by one, for a score_mod may not search
+                bucket = bucket + (far >= start)
+            return table[bucket if self.causal else bucket + half * (n < 0), h]
 
         return entry
 
@@ -164,7 +174,7 @@ class Kerple(ScoreBiasEncoding):
         super().__init__(*common)
         if kind not in ("log", "power"):
             raise Error(f'kind: want "log" or "power", got {kind!r}')
-        self.shared, self.kind, self.smallest = shared, kind, float(smallest)
+        self.shared, self.kind, self.smallest = shared, kind, number("smallest", smallest, least=0.0)
         spec = bias.KerpleBias(self.heads, (), (), kind, not self.causal, self.smallest)  # type: ignore[arg-type]
         self._line = _encoding_ops.text_of(spec)
         self.r1, self.r2 = self._sets(self.heads), self._sets(self.heads)
@@ -259,13 +269,13 @@ class Sandwich(ScoreBiasEncoding):
 
     def _entry(self, layer: int, dtype: torch.dtype, device: torch.device) -> Entry:
         spec = self._spec
-        speeds = [spec.theta ** (-2.0 * (k + spec.first_term) / spec.dim) for k in range(spec.dim // 2)]
+        turns = _expression.ladder_of(spec.theta, spec.dim // 2, spec.dim, spec.first_term).turns
 
         def entry(h: Any, i: Any, j: Any) -> Tensor:
-            n = (i - j).double()
-            total = torch.zeros_like(n)
-            for speed in speeds:
-                total = total + torch.cos(n * speed)
+            n = i - j
+            total = torch.zeros_like(n, dtype=torch.float64)
+            for one in turns:  # wrapping products, 2^64 to a turn
+                total = total + torch.cos((n * one).double() * (2.0 * math.pi * 2.0**-64))
             return ((total - spec.subtrahend) * (self.heads / 8.0) / (h + 1)).to(dtype)
 
         return entry
@@ -276,19 +286,24 @@ class _OfWindow(ScoreBiasEncoding):
 
     def __init__(self, *common: Any, window: Optional[Tuple[int, int]], class_token: bool = False) -> None:
         super().__init__(*common)
-        if window is None or len(window) != 2:
-            raise Error(f"window: want (rows, columns), got {window!r}")
+        self.rows, self.columns = pair("window", window)
         if self.causal:
             raise Error("causal: want False, for the tokens of a window have no order, got True")
-        self.rows, self.columns, self.class_token = int(window[0]), int(window[1]), class_token
+        self.class_token = class_token
 
     def _check_positions(self, positions: Tensor, name: str, tokens: int, batch: int) -> Tensor:
         """[tokens], numbers in the window; or rows and columns, [2, tokens] or [2, batch, tokens]."""
         if isinstance(positions, Tensor) and positions.ndim > 1:
             if positions.shape[0] != 2 or positions.ndim > 3:
                 raise Error(f"{name}: want [{tokens}], [2, {tokens}] or [2, {batch}, {tokens}], got {list(positions.shape)}")
+            want_whole(positions, name)
+            want_on_grid(positions, name, self.rows, self.columns)
             positions = positions[0] * self.columns + positions[1] + int(self.class_token)
         return super()._check_positions(positions, name, tokens, batch)
+
+    def _check_range(self, positions: Tensor, name: str) -> None:
+        last = self.rows * self.columns - 1 + int(self.class_token)
+        want_between(positions, name, last, f"tokens of a window of {self.rows} x {self.columns},")
 
     def _place(self, i: Any, j: Any) -> Tensor:
         """The row of the table of each pair of tokens."""
@@ -335,7 +350,8 @@ class LogCpb(_OfWindow):
     ) -> None:
         super().__init__(*common, window=window)
         self.shared, self.width = shared, width
-        self.pretrained = int(pretrained_window[0]), int(pretrained_window[1])
+        whole("width", width, 1)
+        self.pretrained = pair("pretrained_window", pretrained_window, 0)
         spec = bias.LogCpbBias(self.heads, self.rows, self.columns, [0.0] * (2 * width), [0.0] * width, [0.0] * (self.heads * width),
                                *self.pretrained, width)
         bias.ScoreBias(spec)

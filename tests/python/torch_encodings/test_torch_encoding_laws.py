@@ -311,6 +311,27 @@ def test_sinusoids_of_any_order_are_one_permutation():
     assert torch.equal(rows["concatenated"].roll(4, -1), rows["concatenated_cos_first"])
 
 
+def test_float64_is_exact_where_its_products_are_not():
+    """Phases are turns of 2^-64, so that position p is off by p 2^-65 turns at most."""
+    from fractions import Fraction
+
+    def turns(position, speed):  # speed: 1 / (2 pi 10^power), to 60 digits
+        return float(Fraction(position) * speed % 1)
+
+    pi = Fraction("3.14159265358979323846264338327950288419716939937510582097494459230781640628620899")
+    for far in (5, 2**36 + 1, 2**44 + 12345):
+        row = SinusoidalEmbedding(ropewalk.SinusoidalSpec(4, "interleaved", "paper")).rows(torch.tensor([far]), torch.float64)[0]
+        t2t = SinusoidalEmbedding(ropewalk.SinusoidalSpec(4, "interleaved", "tensor2tensor")).rows(torch.tensor([far]), torch.float64)[0]
+        for got, speed in ((row[:2], 1 / (2 * pi)), (row[2:], 1 / (200 * pi)), (t2t[2:], 1 / (20_000 * pi))):
+            angle = 2 * math.pi * turns(far, speed)
+            want = torch.tensor([math.sin(angle), math.cos(angle)], dtype=torch.float64)
+            torch.testing.assert_close(got, want, atol=1e-14 + far * 2.0**-62, rtol=0)
+    far = torch.arange(4) + 2**36
+    sandwich, narrow = (made("sandwich").bias(1, 4, positions=torch.tensor([0]), key_positions=-far, dtype=kind)
+                        for kind in (torch.float64, torch.float32))
+    torch.testing.assert_close(sandwich.float(), narrow, atol=1e-5, rtol=1e-6)
+
+
 # ---- refusals
 
 
@@ -328,7 +349,7 @@ def test_sinusoids_of_any_order_are_one_permutation():
         ("t5", dict(num_buckets=1), "num_buckets: want"),
         ("fire", dict(causal=False), "causal: want True"),
         ("kerple", dict(kind="linear"), 'kind: want "log" or "power"'),
-        ("window", dict(causal=False), r"window: want \(rows, columns\), got None"),
+        ("window", dict(causal=False), r"window: want \(rows, columns\), .* got None"),
         ("window", dict(window=(3, 4)), "causal: want False"),
         ("sinusoidal", dict(order="twisted"), "order: want one of"),
         ("sinusoidal", dict(axes=5), "axes: want"),
@@ -336,6 +357,17 @@ def test_sinusoids_of_any_order_are_one_permutation():
         ("deberta", dict(terms=("p2p",)), "terms: want"),
         ("rope-mixed", dict(axes=1), "axes: want 2"),
         ("learned", dict(grid=(3, 4), leading=-1), "leading: want"),
+        ("learned", dict(grid=4), r"grid: want \(rows, columns\), whole numbers >= 1, got 4"),
+        ("learned", dict(std=-1.0), "std: want a finite number >= 0, got -1.0"),
+        ("window", dict(window=3, causal=False), r"window: want \(rows, columns\), .*, got 3"),
+        ("window", dict(window=(2.7, 3), causal=False), r"window: want .* got \(2.7, 3\)"),
+        ("log-cpb", dict(window=(3, 4), pretrained_window=7, causal=False), r"pretrained_window: want \(rows, columns\)"),
+        ("t5", dict(num_buckets="32"), "num_buckets: want a whole number >= 1, got '32'"),
+        ("t5", dict(scale=math.nan), "scale: want a finite number > 0, got nan"),
+        ("fope", dict(theta=0), "theta: want a finite number > 0, got 0"),
+        ("rope-mixed", dict(theta=-1, causal=False), "theta: want a finite number > 0, got -1"),
+        ("kerple", dict(smallest=math.nan), "smallest: want a finite number >= 0, got nan"),
+        ("kerple", dict(smallest=-1), "smallest: want a finite number >= 0, got -1"),
     ],
 )
 def test_wrong_words_are_refused(name, options, said):
@@ -362,6 +394,124 @@ def test_wrong_shapes_are_refused():
     }.items():
         with pytest.raises(ropewalk.Error, match=said):
             call()
+
+
+def test_places_that_no_grid_has_are_refused():
+    x, (q, k, v) = torch.zeros(1, 2, 24), (one.detach() for one in tensors(2, 2)[:3])
+    learned, rows = made("learned-2d"), made("learned")
+    at = lambda *places: torch.tensor(places).T
+    for said, call in {
+        "positions: want columns 0 to 3, got 4": lambda: learned.embed(x, at((0, 0), (0, 4))),
+        "positions: want columns 0 to 3, got -1": lambda: learned.embed(x, at((0, 0), (1, -1))),
+        "positions: want rows 0 to 2, got 3": lambda: learned.embed(x, at((0, 0), (3, 0))),
+        r"positions: want whole numbers \(int64\), got torch.float32": lambda: rows.embed(x, torch.tensor([0.0, 1.5])),
+        r"positions: want whole numbers \(int64\), got torch.bool": lambda: rows.embed(x, torch.tensor([True, False])),
+        "positions: want a tensor, got list": lambda: rows.embed(x, [0, 1]),
+        "x: want|positions: want a tensor, got list": lambda: made("sinusoidal").embed(x, [0, 1]),
+    }.items():
+        with pytest.raises(ropewalk.Error, match=said):
+            call()
+    for case, last in (("window", 11), ("window-beit", 12)):
+        for dtype in (torch.float32, torch.float64):
+            window, y = made(case).to(dtype), [one.to(dtype) for one in (q, k, v)]
+            with pytest.raises(ropewalk.Error, match="positions: want columns 0 to 3, got 4"):
+                window.attend(*y, positions=at((0, 0), (0, 4)))
+            for wrong in (-1, last + 1):
+                with pytest.raises(ropewalk.Error, match=f"positions: want tokens of a window of 3 x 4, 0 to {last}, got {wrong}"):
+                    window.attend(*y, positions=torch.tensor([0, wrong]))
+            with pytest.raises(ropewalk.Error, match="positions: want"):
+                window.score_mod(positions=torch.tensor([0, last + 1]))
+
+
+def test_xpos_refuses_positions_whose_factors_leave_the_dtype():
+    """Pair 0 grows by (1 + gamma) / gamma every scale_base tokens."""
+    q, k, v, _ = (one.detach() for one in tensors(12, 12))
+    for length, far in ((0, 34_000), (1_000_000, 500_000 + 34_000)):
+        encoding = made("xpos", running_length=length)
+        for sign in (1, -1):
+            where = torch.arange(12) + length // 2 + sign * (far - length // 2)
+            out = attended(encoding, q * 10, k * 10, v, where)
+            assert torch.isfinite(out).all()
+            torch.testing.assert_close(out, attended(encoding, q * 10, k * 10, v, torch.arange(12) + length // 2), atol=1e-5, rtol=1e-4)
+            with pytest.raises(ropewalk.Error, match="positions: want .* where xPos' factors fit torch.float32 .* got"):
+                encoding.rotate(q, k, where + sign * 1000)
+    encoding = made("xpos")
+    with pytest.raises(ropewalk.Error, match="positions: want -2832 to 2832, .* torch.float16"):
+        encoding.rotate(q.half(), k.half(), torch.arange(12) + 2830)
+    with pytest.raises(ropewalk.Error, match="positions: want .* got -35986"):  # of the keys before the query
+        encoding.rotate(q[:, :1], k.repeat(1, 2999, 1, 1), torch.tensor([1]))
+
+
+@pytest.mark.parametrize("case", ["none", "alibi", "rope", "shaw", "cope"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_scales_that_are_none_are_refused_alike(case, dtype):
+    q, k, v = (one.detach().to(dtype) for one in tensors(3, 3)[:3])
+    for scale in (0, -1.0, math.nan, math.inf, 1e300, "1", True):
+        with pytest.raises(ropewalk.Error, match=r"scale: want a number > 0 \(2\^-60 to 2\^60\), got"):
+            made(case).to(dtype).attend(q, k, v, scale=scale)
+
+
+def test_tensors_of_other_kinds_are_refused():
+    q, k, v, _ = (one.detach() for one in tensors(3, 3))
+    for case in ("none", "alibi", "rope", "shaw"):
+        encoding = made(case)
+        with pytest.raises(ropewalk.Error, match="q: want floats, got torch.int64"):
+            encoding.attend(q.long(), k.long(), v.long())
+        with pytest.raises(ropewalk.Error, match="v: want torch.float32, as q has, got torch.bfloat16"):
+            encoding.attend(q, k, v.bfloat16())
+        with torch.autocast("cpu", torch.bfloat16):
+            assert encoding.attend(q, k, v.bfloat16()).shape == q.shape
+
+
+@pytest.mark.parametrize("case", ["cope", "cope-encoder", "shaw"])
+def test_what_is_no_number_goes_through(case):
+    for dtype in (torch.float32, torch.float64):
+        q, k, v = (one.detach().to(dtype) for one in tensors(5, 5)[:3])
+        q[0, 3] = math.nan
+        out = made(case).to(dtype).attend(q, k, v, LAYER)
+        assert out[0, 3].isnan().all() and torch.isfinite(out[1]).all() and torch.isfinite(out[0, :3]).all()
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if not case.startswith(("window", "log-cpb"))])
+def test_queries_without_keys_get_zeros(case):
+    q, k, v = (one.detach() for one in tensors(5, 0)[:3])
+    for dtype in (torch.float32, torch.float64):
+        out = made(case).to(dtype).attend(q.to(dtype), k.to(dtype), v.to(dtype), LAYER)
+        assert out.shape == (2, 5, 6, 8) and (out == 0).all()
+
+
+def test_learned_rotations_turn_nothing():
+    q, k, _, _ = (one.detach() for one in tensors(0, 0))
+    assert made("fope").rotate(q, k)[0].shape == q.shape
+    assert made("rope-mixed").rotate(q, k, torch.empty(2, 0, dtype=torch.int64))[1].shape == k.shape
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("num_buckets, max_distance", [(32, 128), (128, 2**24)])
+def test_t5_s_buckets_are_the_library_s_at_any_distance(causal, num_buckets, max_distance):
+    encoding = position_encoding("t5", model_dim=8, heads=2, head_dim=4, num_buckets=num_buckets, max_distance=max_distance, causal=causal)
+    starts = ropewalk.t5_bucket_starts(num_buckets, max_distance, causal)
+    keys = torch.tensor(sorted({sign * int(start) + by for start in starts for sign in (1, -1) for by in (-1, 0, 1)} | {-(2**40), 2**40}))
+    zero = torch.tensor([0])
+    want = encoding.bias(1, len(keys), positions=zero, key_positions=keys)
+    got = encoding.bias(1, len(keys), positions=zero, key_positions=keys, dtype=torch.float64)
+    assert torch.equal(got.float(), want)
+    add = encoding.score_mod(positions=zero, key_positions=keys)
+    index = torch.arange(len(keys))
+    assert torch.equal(add(torch.zeros(len(keys)), 0 * index, 0 * index, 0 * index, index), want[0, 0])
+
+
+def test_deberta_s_buckets_are_those_of_whole_numbers():
+    for span, most in ((8, 12), (9, 40), (256, 512)):
+        mid, steps, buckets = span // 2, 0, list(range(span // 2 + 1))
+        for n in range(mid + 1, most + 1):
+            while n ** (mid - 1) * mid**steps > mid ** (mid - 1) * (most - 1) ** steps:
+                steps += 1
+            buckets.append(mid + steps)
+        encoding = position_encoding("deberta", model_dim=8, heads=2, head_dim=4, span=span, max_distance=most)
+        assert (encoding._row(torch.arange(most + 1)) - span).tolist() == [min(one, span - 1) for one in buckets]
+    large = position_encoding("deberta", model_dim=8, heads=2, head_dim=4, span=600, max_distance=2**20)  # at once
+    assert large._row(torch.tensor([-(2**40), 2**40])).tolist() == [0, 1199]
 
 
 def test_a_query_before_all_keys_gets_zeros():
