@@ -2,7 +2,7 @@
 # make test     every test: C++, Python, parity with transformers and torch, the kernels for AArch64 under an emulator
 # make sanitize the tests once more under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer, built anew (an hour)
 # make build    build/ropewalk
-# make lab      the experiments of lab/ that are not made yet (an hour or two from nothing)
+# make lab      the experiments of lab/ that are not made yet (an hour or two from nothing), their pictures and tables
 # make bench    the kernels against the memory of this machine and against what else is installed, into bench/results/
 # make clean    what was built; .cache/ (the model) and .venv/ stay, `make distclean` takes them too
 #
@@ -94,6 +94,7 @@ lab: system
 	@$(AS_OWNER) scripts/fetch_texts.sh bible >/dev/null
 	@$(AS_OWNER) env PYTHONPATH=build/python $(PYTHON) lab/0002-encodings/run.py $(LAB_ARGS)
 	@$(AS_OWNER) env PYTHONPATH=build/python $(PYTHON) lab/0003-vision/run.py $(LAB_ARGS)
+	@$(AS_OWNER) $(PYTHON) lab/report.py
 
 .PHONY: format
 format: system
