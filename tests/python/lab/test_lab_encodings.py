@@ -134,6 +134,8 @@ def test_a_stopped_training_goes_on_to_the_same_bits(run, text, tmp_path):
         assert torch.equal(one, other), name
     with pytest.raises(SystemExit, match="of others"):
         run.train("kerple", 0, {**run.QUICK, "learning_rate": 1.0}, *text, tmp_path / "b.pt", quiet)
+    with pytest.raises(SystemExit, match="this text"):
+        run.train("kerple", 0, run.QUICK, *text, tmp_path / "b.pt", quiet, origin={"text_sha256": "another"})
 
 
 def test_a_stopped_measurement_keeps_its_parts(run, tmp_path):
@@ -182,10 +184,18 @@ def test_a_stopped_program_keeps_what_is_whole_and_goes_on(tmp_path):
 def test_results_of_other_settings_and_unknown_names_are_refused(tmp_path):
     call(tmp_path, "--only", "none")
     path = tmp_path / "out/none.seed-0.json"
-    result = json.loads(path.read_text())
-    result["settings"]["steps"] += 1
-    path.write_text(json.dumps(result))
-    assert "of others" in call(tmp_path, "--only", "none", check=False).stderr
+    kept = path.read_text()
+    for key, change in {
+        "settings": lambda result: result["settings"].update(steps=result["settings"]["steps"] + 1),
+        "options": lambda result: result["options"].update(theta=3.0),
+        "text_sha256": lambda result: result.update(text_sha256="0" * 64),
+    }.items():
+        result = json.loads(kept)
+        change(result)
+        path.write_text(json.dumps(result))
+        assert f"{key}: want a result of this script's" in call(tmp_path, "--only", "none", check=False).stderr
+    path.write_text(kept)
+    assert "there" in call(tmp_path, "--only", "none", "--list").stdout
     refused = call(tmp_path, "--only", "rotary", check=False)
     assert refused.returncode == 2 and "rotary" in refused.stderr.splitlines()[-1]
     assert call(tmp_path, "--text", "/nowhere", "--only", "rope", check=False).stderr.count("fetch_texts.sh") == 1
