@@ -45,7 +45,7 @@ Result<ResolvedScaling> self_extend(const ScalingChoice& choice, std::int64_t tr
   if (!window) return window.error();
   constexpr double kLargestGroup = 0x1p40;
   if (choice.factor && !(*choice.factor <= kLargestGroup && std::floor(*choice.factor) == *choice.factor))
-    return Error{Code::kInvalid, "--factor",
+    return Error{Code::kInvalid, "--scaling",
                  "want a whole number up to 2^40 as the group of self-extend, got " + shown(*choice.factor)};
   SelfExtend map{choice.factor ? static_cast<std::int64_t>(*choice.factor) : 1, *window};
   if (!choice.factor) {

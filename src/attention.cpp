@@ -6,6 +6,7 @@
 #include "attention_panels.hpp"
 #include "attention_shape.hpp"
 #include "cpu/dispatch.hpp"
+#include "math/text.hpp"
 #include "threads.hpp"
 #include "view_checks.hpp"
 
@@ -61,7 +62,7 @@ std::optional<Error> check_starts(const char* name, std::span<const std::int64_t
 std::optional<Error> check_numbers(const Attention& a) {
   // A power of two far inside of float's range, so that times a temperature and a score it stays there.
   if (!(a.softmax_scale >= 0x1p-60 && a.softmax_scale <= 0x1p60))
-    return invalid("softmax_scale", "want a number > 0 (2^-60 to 2^60), got " + std::to_string(a.softmax_scale));
+    return invalid("softmax_scale", "want a number > 0 (2^-60 to 2^60), got " + math::shown(a.softmax_scale));
   if (!a.query_starts.empty() || !a.key_starts.empty()) {
     if (auto error = want("q.batch", 1, a.q.batch)) return error;
     if (auto error = want_at_least("query_starts.size", 2, static_cast<std::int64_t>(a.query_starts.size())))

@@ -401,7 +401,7 @@ TEST(Attention, SaysWhatIsWrong) {
   EXPECT_EQ(line([](auto& a, auto&) { a.out.token_stride = 0; }),
             "out.token_stride: want a stride other than 0 on an axis of 10 that is written, got 0");
   EXPECT_EQ(line([](auto& a, auto&) { a.softmax_scale = 0.0; }),
-            "softmax_scale: want a number > 0 (2^-60 to 2^60), got 0.000000");
+            "softmax_scale: want a number > 0 (2^-60 to 2^60), got 0");
   EXPECT_NE(line([](auto& a, auto&) { a.softmax_scale = std::nan(""); }), "nothing");
   EXPECT_EQ(line([&](auto&, auto&) { data.temperature[13] = -1.0f; }),
             "temperature[1, 3]: want a number > 0 (2^-60 to 2^60), got -1.000000");

@@ -237,7 +237,7 @@ TEST(RunnerMapsPlan, WhatDoesNotFitIsRefused) {
   EXPECT_EQ(why({.name = "self-extend", .window = 64}),
             "--scaling: want a window of self-extend from 1 to 63 for a checkpoint trained on 64 tokens, got 64");
   EXPECT_EQ(why({.name = "self-extend", .factor = 2.5}),
-            "--factor: want a whole number up to 2^40 as the group of self-extend, got 2.5");
+            "--scaling: want a whole number up to 2^40 as the group of self-extend, got 2.5");
   EXPECT_EQ(why({.name = "leaky-rerope", .factor = 0.5}), "--factor: want a number >= 1, got 0.5");
   EXPECT_EQ(why({.name = "dual-chunk", .chunk = 64}),
             "--scaling: want a chunk of dual-chunk from 1 to 63 for a checkpoint trained on 64 tokens, got 64");
