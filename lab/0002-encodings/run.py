@@ -257,7 +257,7 @@ def train(name, seed, settings, text, held_out, checkpoint, progress, stop_at=No
     step, curve, held_out_curve, recent, seconds = 0, [], [], [], 0.0
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True)
-        if saved["settings"] != settings or saved["origin"] != origin:
+        if saved["settings"] != settings or saved.get("origin") != origin:
             sys.exit(f"{checkpoint}: want a checkpoint of this script's settings and this text, got one of others; remove it")
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])

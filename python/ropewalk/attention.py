@@ -20,7 +20,11 @@ import numpy as np
 
 from ropewalk import _core
 from ropewalk._core import Error
+from ropewalk._options import checked_scale, whole
 from ropewalk.bias import ScoreBias
+
+
+_MOST = 2**63 - 1
 
 
 class Gradients(NamedTuple):
@@ -30,12 +34,6 @@ class Gradients(NamedTuple):
     k: np.ndarray
     v: np.ndarray
     bias: Dict[str, np.ndarray]
-
-
-def _whole(name: str, value: Any, least: int, most: int) -> int:
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or not least <= value <= most:
-        raise Error(f"{name}: want a whole number, {least} to {most}, got {value!r}")
-    return int(value)
 
 
 def _query_shape(q: Any, layout: str) -> Tuple[int, int, int]:
@@ -58,21 +56,15 @@ def _options(
     if window is not None:
         if not causal or left is not None:
             raise Error(f"window: want it with causal and without left, got {window!r}")
-        left = _whole("window", window, 1, _MOST) - 1
-    left, right = (None if one is None else _whole(name, one, 0, _MOST) for name, one in (("left", left), ("right", right)))
-    rest["first_position"] = _whole("first_position", rest["first_position"], -_MOST, _MOST)
+        left = whole("window", window, 1, _MOST) - 1
+    left, right = (None if one is None else whole(name, one, 0, _MOST) for name, one in (("left", left), ("right", right)))
+    rest["first_position"] = whole("first_position", rest["first_position"], -_MOST, _MOST)
     # More threads than this are of use to nobody, and each has a room of its own.
-    rest["threads"] = min(_whole("threads", rest["threads"], 0, _MOST), 4 * (os.cpu_count() or 1))
+    rest["threads"] = min(whole("threads", rest["threads"], 0, _MOST), 4 * (os.cpu_count() or 1))
     if np.ndim(q) == 0:
         raise Error(f"q: want an array, got {type(q).__name__}")
-    scale = 1.0 / math.sqrt(max(np.shape(q)[-1], 1)) if softmax_scale is None else softmax_scale
-    fits = isinstance(scale, (int, float, np.number)) and not isinstance(scale, bool) and np.isreal(scale) and 2.0**-60 <= scale <= 2.0**60
-    if not fits:
-        raise Error(f"softmax_scale: want a number > 0 (2^-60 to 2^60), got {scale!r}")
-    return dict(softmax_scale=float(scale), left=left, right=right, **rest)
-
-
-_MOST = 2**63 - 1
+    scale = 1.0 / math.sqrt(max(np.shape(q)[-1], 1)) if softmax_scale is None else checked_scale("softmax_scale", softmax_scale)
+    return dict(softmax_scale=scale, left=left, right=right, **rest)
 
 
 def _want_arrays(**arrays: Any) -> None:

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from ropewalk import absolute
 from ropewalk._core import Error, resize_table
+from ropewalk._options import number, pair, whole
 from ropewalk.torch import _encoding_ops, _expression
 from ropewalk.torch._encoding import PositionEncoding
-from ropewalk.torch._options import number, pair, whole
 from ropewalk.torch._positions import is_seen, want_on_grid, want_tensor, want_whole
 
 

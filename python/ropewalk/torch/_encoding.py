@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ropewalk._core import Error
+from ropewalk._options import checked_scale
 from ropewalk.torch._attention import attention
 from ropewalk.torch._positions import want_tensor, want_whole
 
@@ -82,9 +83,7 @@ class PositionEncoding(nn.Module):
         for name, one in (("k", k), ("v", v)):
             if one.dtype != q.dtype and not torch.is_autocast_enabled(q.device.type):
                 raise Error(f"{name}: want {q.dtype}, as q has, got {one.dtype}")
-        scale = self.scale if scale is None else scale
-        if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not 2.0**-60 <= scale <= 2.0**60:
-            raise Error(f"scale: want a number > 0 (2^-60 to 2^60), got {scale!r}")
+        scale = checked_scale("scale", self.scale if scale is None else scale)
         if k.shape[1] == 0:
             return attention(q, k, v, None, self.causal, scale)  # zeros
         return self._attend(q, k, v, layer, positions, key_positions, scale)

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from ropewalk import _core
 from ropewalk._core import Error
+from ropewalk._options import number
 from ropewalk.rotary import Rotary
 from ropewalk.spec import RotarySpec, XPos
 from ropewalk.torch import _expression
 from ropewalk.torch._encoding import PositionEncoding
 from ropewalk.torch._functional import apply_rotary_emb, rotate, turned
-from ropewalk.torch._options import number
 from ropewalk.torch._positions import is_seen
 
 

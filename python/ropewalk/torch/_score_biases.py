@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from ropewalk import _core, bias
 from ropewalk._core import Error
+from ropewalk._options import number, pair, whole
 from ropewalk.torch import _encoding_ops, _expression
 from ropewalk.torch._attention import attention, has_kernel, streamed
 from ropewalk.torch._encoding import Entry, PositionEncoding, ScoreMod
 from ropewalk.torch._kernels import gradients_are_transformed
-from ropewalk.torch._options import number, pair, whole
 from ropewalk.torch._positions import want_between, want_on_grid, want_whole
 
 
