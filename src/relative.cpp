@@ -138,7 +138,7 @@ void add_table(const Work& work, const TableTerm& term, const BiasView& out) noe
                                     .channels = work.dim,
                                     .out = products.data(),
                                     .out_stride = kChunk});
-        const auto add = [&](std::int64_t a, std::int64_t b) {
+        const auto add = [&, first = first](std::int64_t a, std::int64_t b) {
           const std::int64_t row = rows[index(a - b + bs - 1)];
           sides.entry(out, h, a0 + a, b0 + b) += scale * products[index(a * kChunk + row - first)];
         };

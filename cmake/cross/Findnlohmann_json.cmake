@@ -1,6 +1,6 @@
 # nlohmann_json::nlohmann_json for a cross build: headers alone, so those of the machine that builds do. Its package file
 # would add all of /usr/include; here a link in the build folder shows the compiler this one library.
-find_path(ROPEWALK_NLOHMANN_JSON nlohmann/json.hpp NO_CMAKE_FIND_ROOT_PATH)
+find_path(ROPEWALK_NLOHMANN_JSON nlohmann/json.hpp PATHS /usr/include NO_CMAKE_FIND_ROOT_PATH)
 mark_as_advanced(ROPEWALK_NLOHMANN_JSON)
 
 set(nlohmann_json_VERSION)

@@ -112,13 +112,13 @@ class Cursor {
            " bytes, got " + std::to_string(length));
       return {};
     }
-    std::string text(reinterpret_cast<const char*>(bytes_.data() + position_), length);
+    std::string text(reinterpret_cast<const char*>(bytes_.data() + position_), static_cast<std::size_t>(length));
     position_ += length;
     return text;
   }
 
   // A count of things that take at least `least_bytes` each.
-  std::uint64_t read_count(std::string_view what, std::uint64_t least_bytes) {
+  std::size_t read_count(std::string_view what, std::size_t least_bytes) {
     const auto count = read<std::uint64_t>(what);
     if (failed_) return 0;
     if (count > remaining() / least_bytes) {
@@ -126,7 +126,7 @@ class Cursor {
            " bytes, got " + std::to_string(count));
       return 0;
     }
-    return count;
+    return static_cast<std::size_t>(count);
   }
 
  private:
@@ -153,9 +153,9 @@ GgufValue read_scalars(Cursor& cursor, bool is_array) {
   if (!is_array) return GgufValue(std::in_place_type<Held>, convert(cursor.read<Stored>("a value")));
 
   std::vector<Held> list;
-  const std::uint64_t count = cursor.read_count("the number of values in a list", sizeof(Stored));
+  const std::size_t count = cursor.read_count("the number of values in a list", sizeof(Stored));
   list.reserve(count);
-  for (std::uint64_t i = 0; i < count; ++i) list.push_back(convert(cursor.read<Stored>("a value")));
+  for (std::size_t i = 0; i < count; ++i) list.push_back(convert(cursor.read<Stored>("a value")));
   return GgufValue(std::in_place_type<std::vector<Held>>, std::move(list));
 }
 
@@ -163,9 +163,9 @@ GgufValue read_strings(Cursor& cursor, bool is_array) {
   if (!is_array) return GgufValue(std::in_place_type<std::string>, cursor.read_string("a string"));
 
   std::vector<std::string> list;
-  const std::uint64_t count = cursor.read_count("the number of strings in a list", sizeof(std::uint64_t));
+  const std::size_t count = cursor.read_count("the number of strings in a list", sizeof(std::uint64_t));
   list.reserve(count);
-  for (std::uint64_t i = 0; i < count && !cursor.failed(); ++i) list.push_back(cursor.read_string("a string"));
+  for (std::size_t i = 0; i < count && !cursor.failed(); ++i) list.push_back(cursor.read_string("a string"));
   return GgufValue(std::in_place_type<std::vector<std::string>>, std::move(list));
 }
 
@@ -408,7 +408,7 @@ Result<std::optional<std::string>> GgufFile::text(std::string_view key) const {
 std::span<const std::byte> GgufFile::data(const GgufTensor& tensor) const noexcept {
   const std::span<const std::byte> bytes = state_->file.bytes();
   if (tensor.offset > bytes.size() || tensor.bytes > bytes.size() - tensor.offset) return {};
-  return bytes.subspan(tensor.offset, tensor.bytes);
+  return bytes.subspan(static_cast<std::size_t>(tensor.offset), static_cast<std::size_t>(tensor.bytes));
 }
 
 }  // namespace ropewalk

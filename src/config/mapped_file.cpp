@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <system_error>
 #include <utility>
 
@@ -53,6 +54,7 @@ Result<MappedFile> MappedFile::open(const std::string& path) {
   if (!S_ISREG(status.st_mode)) return unavailable(path, "something that is not a regular file");
   if (status.st_size == 0) return unavailable(path, "an empty file");
 
+  if (static_cast<std::uintmax_t>(status.st_size) > PTRDIFF_MAX) return unavailable(path, "more than fits in memory");
   const auto size = static_cast<std::size_t>(status.st_size);
   void* const data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.number(), 0);
   if (data == MAP_FAILED) return unavailable(path, reason(errno));

@@ -297,7 +297,7 @@ const SafetensorsTensor* SafetensorsFile::find_tensor(std::string_view name) con
 std::span<const std::byte> SafetensorsFile::data(const SafetensorsTensor& tensor) const noexcept {
   const std::span<const std::byte> bytes = state_->file.bytes();
   if (tensor.offset > bytes.size() || tensor.bytes > bytes.size() - tensor.offset) return {};
-  return bytes.subspan(tensor.offset, tensor.bytes);
+  return bytes.subspan(static_cast<std::size_t>(tensor.offset), static_cast<std::size_t>(tensor.bytes));
 }
 
 }  // namespace ropewalk

@@ -113,7 +113,7 @@ MaybeError check_ntk_dim(const RotarySpec& spec) {
 template <class... Checks>
 MaybeError first_of(Checks&&... checks) {
   MaybeError error;
-  ((error = checks(), !error) && ...);
+  static_cast<void>(((error = checks(), !error) && ...));
   return error;
 }
 

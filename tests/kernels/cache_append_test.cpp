@@ -260,7 +260,7 @@ TEST_P(CacheAppendTest, EveryFloat16RoundsToE4M3AsTheFormatSays) {
   ASSERT_FALSE(error) << error->line();
   append(rotary, call, where);
   for (std::int64_t r = 0; r < rows; ++r)
-    wanted.store(r, 0, std::vector<float>(all.begin() + r * 64, all.begin() + (r + 1) * 64));
+    wanted.store(r, 0, std::vector<float>(all.data() + r * 64, all.data() + (r + 1) * 64));
   EXPECT_TRUE(cache.same_bytes(wanted));
 }
 

@@ -283,7 +283,7 @@ TEST_P(Rotate, GainAndSignFollowTheDirection) {
     for (const auto& [direction, gain, sign] : cases) {
       Tensor x(shape, DType::kFloat32);
       support::turn(rotary, x.fill(17).view(), PositionsView::row(positions), {.direction = direction});
-      support::for_each_element(shape, [&](auto b, auto t, auto h, auto c) {
+      support::for_each_element(shape, [&, gain = gain, sign = sign](auto b, auto t, auto h, auto c) {
         const double want =
             support::plainly_turned(plain, gain, clockwise ? -sign : sign, before, b, t, h, c,
                                     [&](auto, auto token, int) { return positions[static_cast<std::size_t>(token)]; });

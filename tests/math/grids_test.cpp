@@ -70,8 +70,8 @@ TEST(Grids, RowsAndColumnsKeepTheirSidesOnEveryShape) {
           const auto a = *positions_from_grids({&grid, 1}, rc), b = *positions_from_grids({&grid, 1}, xy);
           const auto c = *positions_from_grids({&grid, 1}, trc);
           EXPECT_EQ(points(a, 2).size(), static_cast<std::size_t>(rows * columns));  // each patch once
-          EXPECT_EQ(*std::max_element(a.begin(), a.begin() + rows * columns), rows - 1);
-          EXPECT_EQ(*std::max_element(a.begin() + rows * columns, a.end()), columns - 1);
+          EXPECT_EQ(*std::max_element(a.begin(), a.begin() + static_cast<std::ptrdiff_t>(rows * columns)), rows - 1);
+          EXPECT_EQ(*std::max_element(a.begin() + static_cast<std::ptrdiff_t>(rows * columns), a.end()), columns - 1);
           EXPECT_EQ(stream(a, 2, 0), stream(b, 2, 1));
           EXPECT_EQ(stream(a, 2, 1), stream(b, 2, 0));
           EXPECT_EQ(stream(c, 3, 0), Positions(static_cast<std::size_t>(rows * columns), 0));

@@ -13,7 +13,6 @@
 namespace ropewalk {
 namespace {
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 std::int64_t floored(std::int64_t a, std::int64_t b) { return a / b; }
 

@@ -173,7 +173,7 @@ std::vector<Quad> channels(const Data& d, bool of_query, std::int64_t token, std
   const std::int64_t heads = of_query ? kHeads : d.kv_heads, tokens = of_query ? d.queries : d.keys;
   const auto& from = of_query ? d.q : d.k;
   const std::int64_t at = ((tokens + token) * heads + (of_query ? head : head / (kHeads / d.kv_heads))) * kDim;
-  return {from.begin() + at, from.begin() + at + kDim};
+  return {from.data() + at, from.data() + at + kDim};
 }
 
 template <class Row>

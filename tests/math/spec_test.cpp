@@ -237,7 +237,7 @@ TEST(Validate, WhatNeedsAWholeHeadHasAtMost1024Pairs) {
            {"fourier", [](RotarySpec& s) {
               s.fourier = FourierMix{1, 1, 1, {1.0}, {1.0}};
             }}}) {
-    const auto wide = [&](int dim) {
+    const auto wide = [&, change = change](int dim) {
       return refusal([&](RotarySpec& s) {
         s.layout = PairLayout::kHalf;
         s.head_dim = s.rotary_dim = dim;

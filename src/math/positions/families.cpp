@@ -8,7 +8,6 @@
 namespace ropewalk {
 namespace {
 
-constexpr GridAxes kRowColumn = GridAxes::kRowColumn;
 constexpr GridAxes kColumnRow = GridAxes::kColumnRow;
 constexpr GridAxes kFrameRowColumn = GridAxes::kFrameRowColumn;
 
@@ -62,7 +61,7 @@ constexpr GridFamily kGridFamilies[] = {
 constexpr std::string_view kRopeIndex = "its get_rope_index";
 constexpr MropeRule kQwen2{};
 constexpr MropeRule kFrameByFrame{.videos = MropeVideos::kFrameByFrame};
-constexpr MropeAxis kFrame = MropeAxis::kFrame, kRow = MropeAxis::kRow, kColumn = MropeAxis::kColumn;
+constexpr MropeAxis kRow = MropeAxis::kRow, kColumn = MropeAxis::kColumn;
 constexpr MropeAxis kToken = MropeAxis::kToken, kImage = MropeAxis::kImage;
 
 constexpr MropeFamily kMropeFamilies[] = {
