@@ -10,6 +10,7 @@
 ///     6. rw_cache_view             keeps k and v, moves k later            rows[slots, heads, head_dim]
 ///     7. rw_checkpoint             what a config.json or a GGUF asks for
 ///     8. rw_permute_rows, rw_dynamic_length    weights between layouts; the length behind a dynamic base
+///     9. rw_sinusoidal, rw_bias            what is added instead of turned: to embeddings, to scores
 ///
 /// The rules that hold for all of it:
 ///
@@ -676,6 +677,15 @@ rw_status rw_rotary_apply_table(const rw_rotary* rotary, const rw_operand* opera
 rw_status rw_rotary_fill_table(const rw_rotary* rotary, const rw_positions_view* positions, float* cos,
                                size_t cos_count, float* sin, size_t sin_count, char* error, size_t error_size);
 
+/// Writes how far every pair has turned, modulo a turn, 2^64 to a turn: of position p in pair j exactly
+/// p * turns_per_token[j] modulo 2^64, for every int64, or under RW_NUMERICS_FP32 the float32 chain of transformers. Of
+/// a spec with several tables of frequencies: the first; with second angles: the first channel's.
+///
+/// positions  one row: batch has to be 1
+/// turns      [tokens of positions, pairs], turns_count entries, written whole
+rw_status rw_rotary_fill_turns(const rw_rotary* rotary, const rw_positions_view* positions, uint64_t* turns,
+                               size_t turns_count, char* error, size_t error_size);
+
 /// Takes one of each two from a table in which every value stands twice, as transformers passes them around.
 ///
 /// full       [rows, 2 * pairs], contiguous: cos or sin
@@ -1025,6 +1035,120 @@ rw_status rw_dynamic_length_observe(rw_dynamic_length* length, int64_t running_l
 int64_t rw_dynamic_length_current(const rw_dynamic_length* length);
 /// Changes whenever the length does: keys cached under another have to be re-rotated. 0 for null.
 uint64_t rw_dynamic_length_epoch(const rw_dynamic_length* length);
+
+// ---- 9. What is added instead of turned -----------------------------------------------------------------------------
+
+/// Where the sines and cosines of an axis stand among its channels. Drawn for 8 channels; a digit is a pair:
+///
+///     RW_SINUSOID_INTERLEAVED            s0 c0 s1 c1 s2 c2 s3 c3    the paper (arXiv 1706.03762), XLM, VideoMAE, DETR
+///     RW_SINUSOID_CONCATENATED           s0 s1 s2 s3 c0 c1 c2 c3    tensor2tensor, fairseq, Marian, Whisper, MAE
+///     RW_SINUSOID_INTERLEAVED_COS_FIRST  c0 s0 c1 s1 c2 s2 c3 s3
+///     RW_SINUSOID_CONCATENATED_COS_FIRST c0 c1 c2 c3 s0 s1 s2 s3    diffusers' flip_sin_to_cos
+///
+/// There is no default: checkpoints differ.
+typedef int32_t rw_sinusoid_order;
+enum {
+  RW_SINUSOID_UNSET = 0,
+  RW_SINUSOID_INTERLEAVED = 1,
+  RW_SINUSOID_CONCATENATED = 2,
+  RW_SINUSOID_INTERLEAVED_COS_FIRST = 3,
+  RW_SINUSOID_CONCATENATED_COS_FIRST = 4
+};
+/// How fast pair k of an axis with n channels turns, half = floor(n / 2), in radians a position. No default either.
+typedef int32_t rw_sinusoid_exponent;
+enum {
+  RW_SINUSOID_EXPONENT_UNSET = 0,
+  RW_SINUSOID_EXPONENT_PAPER = 1,         ///< theta^(-k / half): the paper, Marian, DETR, MAE
+  RW_SINUSOID_EXPONENT_TENSOR2TENSOR = 2  ///< theta^(-k / max(half - 1, 1)): tensor2tensor, fairseq, Whisper
+};
+/// Sines and cosines of positions, added to embeddings. An axis with an odd number of channels leaves its last one
+/// zero.
+typedef struct rw_sinusoidal_fields {
+  size_t struct_size;
+  int32_t dim;   ///< channels of an embedding; divided by axes, each part is an axis' own
+  int32_t axes;  ///< 1, 2 or 3
+  double theta;  ///< > 0
+  rw_sinusoid_order order;
+  rw_sinusoid_exponent exponent;
+  int32_t sines_of_all_axes_first;  ///< 1: [sin a0 | sin a1 | cos a0 | cos a1] (timm); concatenated orders only
+  int32_t has_zero_position;
+  int64_t position_offset;  ///< added to every position: fairseq starts at padding_idx + 1
+  int64_t
+      zero_position;  ///< the position (offset included) whose row is zero; 0 where has_zero_position is 0; one axis
+  double gain;        ///< on every sine and cosine
+} rw_sinusoidal_fields;
+#define RW_SINUSOIDAL_FIELDS_INIT \
+  { sizeof(rw_sinusoidal_fields), 0, 1, 10000.0, RW_SINUSOID_UNSET, RW_SINUSOID_EXPONENT_UNSET, 0, 0, 0, 0, 1.0 }
+
+typedef struct rw_sinusoidal rw_sinusoidal;
+
+/// Errors: RW_INVALID by the field's name ("order"); RW_UNAVAILABLE as rw_rotary_create.
+rw_status rw_sinusoidal_create(const rw_sinusoidal_fields* fields, rw_sinusoidal** sinusoidal_out, char* error,
+                               size_t error_size);
+void rw_sinusoidal_destroy(rw_sinusoidal* sinusoidal);
+/// Radians a position, one for each pair of an axis, and how many; the list is the handle's. Null and 0 for null.
+const double* rw_sinusoidal_inv_freq(const rw_sinusoidal* sinusoidal, size_t* count_out);
+/// Writes the rows of positions: within 1.2e-7 * max(1, gain) of the real-number formula at positions to +-2^36, the
+/// same bits on every CPU target.
+///
+/// positions  [axes, batch, tokens]
+/// rows       [batch, tokens, dim], rows_count floats, written whole
+rw_status rw_sinusoidal_fill(const rw_sinusoidal* sinusoidal, const rw_positions_view* positions, float* rows,
+                             size_t rows_count, char* error, size_t error_size);
+
+/// ALiBi, arXiv 2108.12409: -slope_h * n is added to the score of a query n tokens behind its key.
+typedef struct rw_alibi {
+  size_t struct_size;
+  int32_t heads;         ///< in [1, 65536]
+  int32_t symmetric;     ///< 1: -slope_h * |n| (encoders); 0: causal, keys behind their query get the bias of n = 0
+  double bias_max;       ///< the last slope of 2^k heads is 2^-bias_max
+  const double* slopes;  ///< [heads], instead of the formula; none: the formula's
+  size_t slopes_count;
+} rw_alibi;
+#define RW_ALIBI_INIT \
+  { sizeof(rw_alibi), 0, 0, 8.0, 0, 0 }
+
+/// T5, arXiv 1910.10683: a learned number for each bucket of distances.
+typedef struct rw_t5 {
+  size_t struct_size;
+  int32_t heads;
+  int32_t causal;       ///< 1: decoders; 0: half of the buckets is for keys behind their query
+  int32_t num_buckets;  ///< 2 to 4096 (causal), 4 to 4096
+  int32_t reserved;
+  int64_t max_distance;  ///< above half of a side's buckets, up to 2^31
+  const float* table;    ///< [num_buckets, heads], as `relative_attention_bias.weight`
+  size_t table_count;
+} rw_t5;
+#define RW_T5_INIT \
+  { sizeof(rw_t5), 0, 0, 32, 0, 128, 0, 0 }
+
+/// Writes the slopes of ALiBi's formula, correctly rounded.
+///
+/// slopes  [slopes_count], exactly `heads`
+rw_status rw_alibi_slopes(int32_t heads, double bias_max, double* slopes, size_t slopes_count, char* error,
+                          size_t error_size);
+/// Writes T5's buckets of distances n = query - key, by the exact bounds: rows of rw_t5's table. The arguments are its
+/// fields.
+///
+/// distances, buckets  [count] each
+rw_status rw_t5_buckets(int32_t num_buckets, int64_t max_distance, int32_t causal, const int64_t* distances,
+                        size_t count, int32_t* buckets, char* error, size_t error_size);
+
+/// A bias on the scores, prepared. No mask is in it, and it is not multiplied by the softmax scale.
+typedef struct rw_bias rw_bias;
+
+/// Errors: RW_INVALID by the field's name ("alibi.heads", "t5.table.size").
+rw_status rw_bias_create_alibi(const rw_alibi* alibi, rw_bias** bias_out, char* error, size_t error_size);
+rw_status rw_bias_create_t5(const rw_t5* t5, rw_bias** bias_out, char* error, size_t error_size);
+void rw_bias_destroy(rw_bias* bias);
+/// 0 for null.
+int32_t rw_bias_heads(const rw_bias* bias);
+/// Writes a block of biases: computed in double, rounded once, the same bits on every machine.
+///
+/// queries, keys  positions: any int64, in any order
+/// out            [heads, queries_count, keys_count], out_count floats, written whole
+rw_status rw_bias_fill(const rw_bias* bias, const int64_t* queries, size_t queries_count, const int64_t* keys,
+                       size_t keys_count, float* out, size_t out_count, char* error, size_t error_size);
 
 #ifdef __cplusplus
 }

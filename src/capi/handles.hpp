@@ -2,6 +2,8 @@
 #pragma once
 
 #include <ropewalk/ropewalk.h>
+#include <ropewalk/absolute.hpp>
+#include <ropewalk/bias.hpp>
 #include <ropewalk/config.hpp>
 #include <ropewalk/frequencies.hpp>
 #include <ropewalk/kv_cache.hpp>
@@ -79,6 +81,14 @@ struct rw_hazards {
 
 struct rw_dynamic_length {
   ropewalk::DynamicLength length;
+};
+
+struct rw_sinusoidal {
+  const ropewalk::Sinusoidal sinusoidal;
+};
+
+struct rw_bias {
+  const ropewalk::ScoreBias bias;
 };
 
 namespace ropewalk::capi {

@@ -1,4 +1,5 @@
 #include <ropewalk/rotary.hpp>
+#include <ropewalk/table.hpp>
 
 #include <memory>
 #include <utility>
@@ -151,6 +152,28 @@ rw_status rw_rotary_fill_table(const rw_rotary* rotary, const rw_positions_view*
     if (auto failure = take_span(cos, cos_count, Where{"cos"}, "", cosines)) return failure;
     if (auto failure = take_span(sin, sin_count, Where{"sin"}, "", sines)) return failure;
     return rotary->rotary.fill_table(where, cosines, sines);
+  });
+}
+
+rw_status rw_rotary_fill_turns(const rw_rotary* rotary, const rw_positions_view* positions, uint64_t* turns,
+                               size_t turns_count, char* error, size_t error_size) {
+  return guarded(error, error_size, [&]() -> Failure {
+    ropewalk::PositionsView where;
+    std::span<uint64_t> room;
+    if (auto failure = want_address(rotary, Where{"rotary"})) return failure;
+    if (auto failure = take_positions(positions, Where{"positions"}, where)) return failure;
+    if (where.batch != 1) return refused("positions.batch", "want 1, got " + std::to_string(where.batch));
+    if (where.tokens < 0) return refused("positions.tokens", "want a count, got " + std::to_string(where.tokens));
+    if (where.axes < rotary->rotary.spec().axes())
+      return refused("positions.axes", "want at least " + std::to_string(rotary->rotary.spec().axes()) + ", got " +
+                                           std::to_string(where.axes));
+    if (where.tokens > 0 && where.data == nullptr) return refused("positions.data", "want an address, got null");
+    const std::int64_t pairs = rotary->rotary.spec().pairs();
+    const bool fits = where.tokens <= INT64_MAX / pairs;
+    if (!fits) return refused("positions.tokens", "want fewer, got " + std::to_string(where.tokens));
+    if (auto failure = want_room(turns, turns_count, where.tokens * pairs, "turns", room)) return failure;
+    ropewalk::fill_turns(rotary->rotary.spec(), rotary->rotary.frequencies(), where, room.data());
+    return std::nullopt;
   });
 }
 

@@ -74,6 +74,12 @@ template <>
 inline constexpr rw_hazard kInitial<rw_hazard> = RW_HAZARD_INIT;
 template <>
 inline constexpr rw_relayout kInitial<rw_relayout> = RW_RELAYOUT_INIT;
+template <>
+inline constexpr rw_sinusoidal_fields kInitial<rw_sinusoidal_fields> = RW_SINUSOIDAL_FIELDS_INIT;
+template <>
+inline constexpr rw_alibi kInitial<rw_alibi> = RW_ALIBI_INIT;
+template <>
+inline constexpr rw_t5 kInitial<rw_t5> = RW_T5_INIT;
 
 /// Whether a caller's struct_size can be one: whole words, and nothing in what we do not know. `known` is our sizeof.
 Failure check_struct(const void* given, std::size_t known, const Where& where);

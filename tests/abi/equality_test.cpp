@@ -858,6 +858,123 @@ TEST(Equality, TheLengthBehindADynamicBaseMovesAsInCpp) {
   }
 }
 
+TEST(Equality, PhasesAreThoseOfCppAtAnyPosition) {
+  const std::vector<std::int64_t> positions{0, 1, -7, std::int64_t{1} << 62, INT64_MIN};
+  const rw_positions_view view = rw_positions_row(positions.data(), static_cast<std::int64_t>(positions.size()));
+  for (const rw_numerics numerics : {RW_NUMERICS_EXACT, RW_NUMERICS_FP32}) {
+    rw_spec_fields fields = plain_fields(kHeadDim);
+    fields.numerics = numerics;
+    const Spec spec = spec_of(fields);
+    const RotaryHandle rotary = rotary_of(spec.get());
+    RotarySpec same = plain();
+    same.numerics = static_cast<Numerics>(numerics);
+    std::vector<Turns> wanted(positions.size() * static_cast<std::size_t>(same.pairs())), got(wanted.size());
+    fill_turns(same, *make_frequencies(same), PositionsView::row(positions), wanted.data());
+    ErrorText error;
+    ASSERT_EQ(rw_rotary_fill_turns(rotary.get(), &view, got.data(), got.size(), error.data(), error.size()), RW_OK)
+        << error.str();
+    EXPECT_EQ(wanted, got);
+  }
+}
+
+TEST(Equality, SinusoidsAreThoseOfCpp) {
+  const std::vector<std::int64_t> positions{0, 1, 5, 1 << 20};
+  const rw_positions_view view = rw_positions_row(positions.data(), 4);
+  for (const SinusoidOrder order : {SinusoidOrder::kInterleaved, SinusoidOrder::kConcatenated,
+                                    SinusoidOrder::kInterleavedCosFirst, SinusoidOrder::kConcatenatedCosFirst})
+    for (const SinusoidExponent exponent : {SinusoidExponent::kPaper, SinusoidExponent::kTensor2Tensor}) {
+      SinusoidalSpec spec{.dim = 10, .theta = 500.0, .order = order, .exponent = exponent};
+      spec.position_offset = 2;
+      spec.zero_position = 3;
+      spec.gain = 0.5;
+      rw_sinusoidal_fields fields = RW_SINUSOIDAL_FIELDS_INIT;
+      fields.dim = 10;
+      fields.theta = 500.0;
+      fields.order = static_cast<rw_sinusoid_order>(order);
+      fields.exponent = static_cast<rw_sinusoid_exponent>(exponent);
+      fields.position_offset = 2;
+      fields.has_zero_position = 1;
+      fields.zero_position = 3;
+      fields.gain = 0.5;
+      ErrorText error;
+      rw_sinusoidal* made = nullptr;
+      ASSERT_EQ(rw_sinusoidal_create(&fields, &made, error.data(), error.size()), RW_OK) << error.str();
+      const SinusoidalHandle owned(made);
+      const Sinusoidal wanted = *Sinusoidal::make(spec);
+      std::size_t count = 0;
+      const double* const inv_freq = rw_sinusoidal_inv_freq(made, &count);
+      EXPECT_EQ(std::vector<double>(wanted.inv_freq().begin(), wanted.inv_freq().end()),
+                std::vector<double>(inv_freq, inv_freq + count));
+      std::vector<float> one(40), other(40, 9.0f);
+      wanted.fill(EmbeddingsView::contiguous(one.data(), DType::kFloat32, 1, 4, 10), PositionsView::row(positions));
+      ASSERT_EQ(rw_sinusoidal_fill(made, &view, other.data(), 40, error.data(), error.size()), RW_OK) << error.str();
+      EXPECT_TRUE(same_bits(one, other));
+      EXPECT_EQ(other[10], 0.0f);  // position 1 with its offset is the zero one
+      EXPECT_EQ(other[11], 0.0f);
+    }
+}
+
+TEST(Equality, BiasesAreThoseOfCpp) {
+  const std::vector<std::int64_t> queries{0, 5, 1000, INT64_MAX}, keys{7, 0, 3};
+  ErrorText error;
+  const auto expect = [&](const BiasSpec& spec, rw_status status, rw_bias* made) {
+    ASSERT_EQ(status, RW_OK) << error.str();
+    const BiasHandle owned(made);
+    const ScoreBias wanted = *ScoreBias::make(spec);
+    ASSERT_EQ(rw_bias_heads(made), wanted.heads());
+    std::vector<float> one(static_cast<std::size_t>(wanted.heads()) * 12), other(one.size());
+    wanted.fill(BiasAxis::of(queries), BiasAxis::of(keys), BiasView::contiguous(one.data(), 4, 3));
+    ASSERT_EQ(
+        rw_bias_fill(made, queries.data(), 4, keys.data(), 3, other.data(), other.size(), error.data(), error.size()),
+        RW_OK)
+        << error.str();
+    EXPECT_TRUE(same_bits(one, other));
+    EXPECT_EQ(rw_bias_fill(made, nullptr, 0, keys.data(), 3, nullptr, 0, error.data(), error.size()), RW_OK);
+  };
+  for (const bool symmetric : {false, true}) {
+    rw_alibi alibi = RW_ALIBI_INIT;
+    alibi.heads = 6;
+    alibi.symmetric = symmetric;
+    rw_bias* made = nullptr;
+    rw_status status = rw_bias_create_alibi(&alibi, &made, error.data(), error.size());
+    expect(AlibiBias{.heads = 6, .symmetric = symmetric}, status, made);
+    const std::vector<double> slopes{1, 0.5, 0, 2, 3, 4};
+    alibi.slopes = slopes.data();
+    alibi.slopes_count = slopes.size();
+    status = rw_bias_create_alibi(&alibi, &made, error.data(), error.size());
+    expect(AlibiBias{.heads = 6, .symmetric = symmetric, .slopes = slopes}, status, made);
+  }
+  std::vector<double> slopes(6);
+  ASSERT_EQ(rw_alibi_slopes(6, 4.0, slopes.data(), 6, error.data(), error.size()), RW_OK) << error.str();
+  EXPECT_EQ(slopes, *alibi_slopes(6, 4.0));
+  for (const bool causal : {false, true}) {
+    const std::vector<float> table = numbers(16 * 2);
+    rw_t5 t5 = RW_T5_INIT;
+    t5.heads = 2;
+    t5.causal = causal;
+    t5.num_buckets = 16;
+    t5.max_distance = 100;
+    t5.table = table.data();
+    t5.table_count = table.size();
+    rw_bias* made = nullptr;
+    const rw_status status = rw_bias_create_t5(&t5, &made, error.data(), error.size());
+    const T5Bias spec{.heads = 2, .causal = causal, .num_buckets = 16, .max_distance = 100, .table = table};
+    expect(spec, status, made);
+
+    // A bucket is the row of the table from which a distance takes its bias.
+    std::vector<std::int64_t> distances{INT64_MIN, INT64_MAX};
+    for (std::int64_t n = -200; n <= 200; ++n) distances.push_back(n);
+    std::vector<std::int32_t> buckets(distances.size());
+    ASSERT_EQ(
+        rw_t5_buckets(16, 100, causal, distances.data(), distances.size(), buckets.data(), error.data(), error.size()),
+        RW_OK)
+        << error.str();
+    const ScoreBias bias = *ScoreBias::make(spec);
+    for (std::size_t i = 0; i < distances.size(); ++i)
+      ASSERT_EQ(bias.at(1, distances[i], 0), table[static_cast<std::size_t>(buckets[i]) * 2 + 1]) << distances[i];
+  }
+}
+
 TEST(Equality, TheHeaderAndTheLibraryAgreeOnTheVersionAndTheTarget) {
   EXPECT_STREQ(rw_version(), RW_VERSION);
   EXPECT_STREQ(rw_version(), ROPEWALK_VERSION);

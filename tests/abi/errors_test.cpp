@@ -22,6 +22,15 @@ struct World {
     EXPECT_EQ(rw_checkpoint_hazards(checkpoint, 0, &hazards, error.data(), error.size()), RW_OK) << error.str();
     EXPECT_EQ(rw_rerotation_create(spec.get(), 0, spec.get(), 0, &rerotation, error.data(), error.size()), RW_OK);
     EXPECT_EQ(rw_dynamic_length_create(4096, RW_RESET_NEVER, &length, error.data(), error.size()), RW_OK);
+    sinusoidal_fields.dim = 16;
+    sinusoidal_fields.order = RW_SINUSOID_INTERLEAVED;
+    sinusoidal_fields.exponent = RW_SINUSOID_EXPONENT_PAPER;
+    EXPECT_EQ(rw_sinusoidal_create(&sinusoidal_fields, &sinusoidal, error.data(), error.size()), RW_OK) << error.str();
+    alibi.heads = 4;
+    EXPECT_EQ(rw_bias_create_alibi(&alibi, &bias, error.data(), error.size()), RW_OK) << error.str();
+    t5.heads = 1;
+    t5.table = floats.data();
+    t5.table_count = 32;
     table.cos = table.sin = floats.data();
     table.rows = 4;
     table.row_stride = 8;
@@ -38,6 +47,8 @@ struct World {
     rw_hazards_destroy(hazards);
     rw_rerotation_destroy(rerotation);
     rw_dynamic_length_destroy(length);
+    rw_sinusoidal_destroy(sinusoidal);
+    rw_bias_destroy(bias);
   }
 
   ErrorText error;
@@ -50,6 +61,12 @@ struct World {
   rw_hazards* hazards = nullptr;
   rw_rerotation* rerotation = nullptr;
   rw_dynamic_length* length = nullptr;
+  rw_sinusoidal_fields sinusoidal_fields = RW_SINUSOIDAL_FIELDS_INIT;
+  rw_sinusoidal* sinusoidal = nullptr;
+  rw_alibi alibi = RW_ALIBI_INIT;
+  rw_t5 t5 = RW_T5_INIT;
+  rw_bias* bias = nullptr;
+  std::uint64_t turns[16] = {};
   std::vector<float> x = numbers(2 * 3 * 16), stored = std::vector<float>(4 * 3 * 16),
                      floats = std::vector<float>(4 * 8);
   std::int64_t positions[2] = {0, 3};
@@ -81,6 +98,8 @@ std::vector<Refusal> with_null() {
   static rw_checkpoint* checkpoint = nullptr;
   static rw_hazards* hazards = nullptr;
   static rw_rerotation* rerotation = nullptr;
+  static rw_sinusoidal* sinusoidal = nullptr;
+  static rw_bias* bias = nullptr;
 #define REFUSAL(path, ...)                                    \
   {                                                           \
     path, [](World& w, char* e, std::size_t n) -> rw_status { \
@@ -135,6 +154,9 @@ std::vector<Refusal> with_null() {
               rw_rotary_fill_table(w.rotary.get(), nullptr, w.floats.data(), 16, w.floats.data(), 16, e, n)),
       REFUSAL("cos", rw_rotary_fill_table(w.rotary.get(), &w.at, nullptr, 16, w.floats.data(), 16, e, n)),
       REFUSAL("sin", rw_rotary_fill_table(w.rotary.get(), &w.at, w.floats.data(), 16, nullptr, 16, e, n)),
+      REFUSAL("rotary", rw_rotary_fill_turns(nullptr, &w.at, w.turns, 16, e, n)),
+      REFUSAL("positions", rw_rotary_fill_turns(w.rotary.get(), nullptr, w.turns, 16, e, n)),
+      REFUSAL("turns", rw_rotary_fill_turns(w.rotary.get(), &w.at, nullptr, 16, e, n)),
       REFUSAL("full", rw_halve_table(nullptr, 8, 2, RW_LAYOUT_HALF, w.floats.data(), 4, e, n)),
       REFUSAL("half", rw_halve_table(w.floats.data(), 8, 2, RW_LAYOUT_HALF, nullptr, 4, e, n)),
       REFUSAL("block_table", rw_slots_of_pages(nullptr, 1, 16, 0, 4, w.room, 4, e, n)),
@@ -194,7 +216,22 @@ std::vector<Refusal> with_null() {
       REFUSAL("length_out", rw_dynamic_length_create(1, RW_RESET_NEVER, nullptr, e, n)),
       REFUSAL("length", rw_dynamic_length_observe(nullptr, 1, w.room, e, n)),
       REFUSAL("length_out", rw_dynamic_length_observe(w.length, 1, nullptr, e, n)),
-      REFUSAL("length_out", rw_dynamic_length_create(1, RW_RESET_NEVER, nullptr, e, n)),
+      REFUSAL("fields", rw_sinusoidal_create(nullptr, &sinusoidal, e, n)),
+      REFUSAL("sinusoidal_out", rw_sinusoidal_create(&w.sinusoidal_fields, nullptr, e, n)),
+      REFUSAL("sinusoidal", rw_sinusoidal_fill(nullptr, &w.at, w.floats.data(), 32, e, n)),
+      REFUSAL("positions", rw_sinusoidal_fill(w.sinusoidal, nullptr, w.floats.data(), 32, e, n)),
+      REFUSAL("rows", rw_sinusoidal_fill(w.sinusoidal, &w.at, nullptr, 32, e, n)),
+      REFUSAL("slopes", rw_alibi_slopes(4, 8.0, nullptr, 4, e, n)),
+      REFUSAL("distances", rw_t5_buckets(32, 128, 1, nullptr, 2, w.order, e, n)),
+      REFUSAL("buckets", rw_t5_buckets(32, 128, 1, w.positions, 2, nullptr, e, n)),
+      REFUSAL("alibi", rw_bias_create_alibi(nullptr, &bias, e, n)),
+      REFUSAL("bias_out", rw_bias_create_alibi(&w.alibi, nullptr, e, n)),
+      REFUSAL("t5", rw_bias_create_t5(nullptr, &bias, e, n)),
+      REFUSAL("bias_out", rw_bias_create_t5(&w.t5, nullptr, e, n)),
+      REFUSAL("bias", rw_bias_fill(nullptr, w.positions, 2, w.positions, 2, w.floats.data(), 16, e, n)),
+      REFUSAL("queries", rw_bias_fill(w.bias, nullptr, 2, w.positions, 2, w.floats.data(), 16, e, n)),
+      REFUSAL("keys", rw_bias_fill(w.bias, w.positions, 2, nullptr, 2, w.floats.data(), 16, e, n)),
+      REFUSAL("out", rw_bias_fill(w.bias, w.positions, 2, w.positions, 2, nullptr, 16, e, n)),
       REFUSAL("operands[0].in",
               [&] {
                 const rw_operand none = RW_OPERAND_INIT;
@@ -248,6 +285,8 @@ TEST(Errors, WhatIsWrongIsSaidWhereItIs) {
   static rw_checkpoint* checkpoint = nullptr;
   static rw_hazards* hazards = nullptr;
   static rw_dynamic_length* length = nullptr;
+  static rw_sinusoidal* sinusoidal = nullptr;
+  static rw_bias* bias = nullptr;
   constexpr std::int64_t kHuge = std::int64_t{1} << 50;
 #define WITH(path, ...)                                       \
   {                                                           \
@@ -400,6 +439,30 @@ TEST(Errors, WhatIsWrongIsSaidWhereItIs) {
          return rw_permute_rows(&w.relayout, INT64_MAX, INT64_MAX, w.x.data(), 64, w.floats.data(), 64, e, n);),
     WITH("trained_context: want a number of tokens >= 1, got 0",
          return rw_dynamic_length_create(0, RW_RESET_NEVER, &length, e, n);),
+    WITH("turns_count: want 16, got 15", return rw_rotary_fill_turns(w.rotary.get(), &w.at, w.turns, 15, e, n);),
+    WITH("positions.batch: want 1, got 2", w.at.batch = 2;
+         return rw_rotary_fill_turns(w.rotary.get(), &w.at, w.turns, 16, e, n);),
+    WITH("positions.tokens: want", w.at.tokens = INT64_MAX;
+         return rw_rotary_fill_turns(w.rotary.get(), &w.at, w.turns, 16, e, n);),
+    WITH("order: want", w.sinusoidal_fields.order = RW_SINUSOID_UNSET;
+         return rw_sinusoidal_create(&w.sinusoidal_fields, &sinusoidal, e, n);),
+    WITH("order: want a number from 0 to 4, got 5", w.sinusoidal_fields.order = 5;
+         return rw_sinusoidal_create(&w.sinusoidal_fields, &sinusoidal, e, n);),
+    WITH("zero_position: want 0 where has_zero_position is 0, got 1", w.sinusoidal_fields.zero_position = 1;
+         return rw_sinusoidal_create(&w.sinusoidal_fields, &sinusoidal, e, n);),
+    WITH("rows_count: want 32, got 31", return rw_sinusoidal_fill(w.sinusoidal, &w.at, w.floats.data(), 31, e, n);),
+    WITH("positions.tokens: want a count of at most", w.at.tokens = INT64_MAX;
+         return rw_sinusoidal_fill(w.sinusoidal, &w.at, w.floats.data(), 32, e, n);),
+    WITH("slopes_count: want 4, got 3", return rw_alibi_slopes(4, 8.0, w.coordinate_values, 3, e, n);),
+    WITH("heads: want", return rw_alibi_slopes(0, 8.0, w.coordinate_values, 0, e, n);),
+    WITH("num_buckets: want", return rw_t5_buckets(1, 128, 1, w.positions, 2, w.order, e, n);),
+    WITH("causal: want 0 or 1, got 2", return rw_t5_buckets(32, 128, 2, w.positions, 2, w.order, e, n);),
+    WITH("alibi.symmetric: want 0 or 1, got 7", w.alibi.symmetric = 7;
+         return rw_bias_create_alibi(&w.alibi, &bias, e, n);),
+    WITH("t5.table", w.t5.table_count = 1; return rw_bias_create_t5(&w.t5, &bias, e, n);),
+    WITH("t5.reserved: want 0, got 1", w.t5.reserved = 1; return rw_bias_create_t5(&w.t5, &bias, e, n);),
+    WITH("out_count: want 16, got 15",
+         return rw_bias_fill(w.bias, w.positions, 2, w.positions, 2, w.floats.data(), 15, e, n);),
     WITH("reset: want a number from 0 to 1, got 2", return rw_dynamic_length_create(1, 2, &length, e, n);),
     WITH("running_length: want a number of tokens >= 0, got -1",
          return rw_dynamic_length_observe(w.length, -1, w.room, e, n);),
@@ -493,6 +556,10 @@ TEST(Errors, NullIsDestroyedAndAskedWithoutHarm) {
   rw_checkpoint_destroy(nullptr);
   rw_hazards_destroy(nullptr);
   rw_dynamic_length_destroy(nullptr);
+  rw_sinusoidal_destroy(nullptr);
+  rw_bias_destroy(nullptr);
+  EXPECT_EQ(rw_sinusoidal_inv_freq(nullptr, nullptr), nullptr);
+  EXPECT_EQ(rw_bias_heads(nullptr), 0);
   EXPECT_STREQ(rw_spec_text(nullptr), "");
   EXPECT_EQ(rw_spec_pairs(nullptr) + rw_spec_axes(nullptr) + rw_spec_is_rotation(nullptr) +
                 rw_spec_depends_on_length(nullptr),

@@ -101,6 +101,7 @@ static void run_here(void* pool, int parts, void (*part)(void* argument, int i),
 }
 
 static void turning(const rw_rotary* rotary) {
+  uint64_t turns[TOKENS * PAIRS];
   float x[ELEMENTS], once[ELEMENTS], back[ELEMENTS], cos_rows[TOKENS * PAIRS], sin_rows[TOKENS * PAIRS];
   float doubled[2 * TOKENS * PAIRS], halved[TOKENS * PAIRS];
   const int64_t stands[TOKENS] = {0, 1, 1000000, -7};
@@ -142,6 +143,8 @@ static void turning(const rw_rotary* rotary) {
   OK(rw_rotary_apply_coordinates(rotary, &operand, 1, &points, NULL, error, sizeof error));
   CHECK(near(back, once, 1e-5f));
 
+  OK(rw_rotary_fill_turns(rotary, &at, turns, TOKENS * PAIRS, error, sizeof error));
+  CHECK(turns[0] == 0 && turns[PAIRS] != 0);
   OK(rw_rotary_fill_table(rotary, &at, cos_rows, TOKENS * PAIRS, sin_rows, TOKENS * PAIRS, error, sizeof error));
   for (i = 0; i < 2 * TOKENS * PAIRS; ++i) doubled[i] = cos_rows[i / 2];
   OK(rw_halve_table(doubled, 2 * TOKENS * PAIRS, TOKENS, RW_LAYOUT_INTERLEAVED, halved, TOKENS * PAIRS, error,
@@ -263,6 +266,48 @@ static void weights_and_lengths(void) {
   rw_dynamic_length_destroy(length);
 }
 
+static void beside_rotation(void) {
+  rw_sinusoidal_fields fields = RW_SINUSOIDAL_FIELDS_INIT;
+  rw_alibi alibi = RW_ALIBI_INIT;
+  rw_t5 t5 = RW_T5_INIT;
+  rw_sinusoidal* sinusoidal = NULL;
+  rw_bias* bias = NULL;
+  const int64_t where[2] = {0, 1}, apart[3] = {-1, 0, 1000};
+  const rw_positions_view view = rw_positions_row(where, 2);
+  float rows[8], block[8], table[8] = {0, 1, 2, 3, 4, 5, 6, 7};
+  double slopes[2];
+  int32_t buckets[3];
+  size_t count = 0;
+  fields.dim = 4;
+  fields.order = RW_SINUSOID_INTERLEAVED;
+  fields.exponent = RW_SINUSOID_EXPONENT_PAPER;
+  OK(rw_sinusoidal_create(&fields, &sinusoidal, error, sizeof error));
+  CHECK(rw_sinusoidal_inv_freq(sinusoidal, &count)[0] == 1.0 && count == 2);
+  OK(rw_sinusoidal_fill(sinusoidal, &view, rows, 8, error, sizeof error));
+  CHECK(rows[0] == 0.0f && rows[1] == 1.0f && rows[4] > 0.84f && rows[4] < 0.85f);
+  rw_sinusoidal_destroy(sinusoidal);
+
+  alibi.heads = 2;
+  OK(rw_alibi_slopes(2, 8.0, slopes, 2, error, sizeof error));
+  CHECK(slopes[0] == 0.0625 && slopes[1] == 0.00390625);
+  OK(rw_bias_create_alibi(&alibi, &bias, error, sizeof error));
+  CHECK(rw_bias_heads(bias) == 2);
+  OK(rw_bias_fill(bias, where, 2, where, 2, block, 8, error, sizeof error));
+  CHECK(block[0] == 0.0f && block[2] == -0.0625f && block[6] == -0.00390625f);
+  rw_bias_destroy(bias);
+
+  t5.heads = 1;
+  t5.num_buckets = 8;
+  t5.table = table;
+  t5.table_count = 8;
+  OK(rw_t5_buckets(8, 128, 0, apart, 3, buckets, error, sizeof error));
+  CHECK(buckets[0] == 5 && buckets[1] == 0 && buckets[2] == 3);
+  OK(rw_bias_create_t5(&t5, &bias, error, sizeof error));
+  OK(rw_bias_fill(bias, where, 1, where, 2, block, 2, error, sizeof error));
+  CHECK(block[0] == 0.0f && block[1] == 5.0f);
+  rw_bias_destroy(bias);
+}
+
 int main(void) {
   rw_yarn yarn = RW_YARN_INIT;
   rw_spec *spec, *stretched;
@@ -280,6 +325,7 @@ int main(void) {
   caches(rotary, spec, stretched);
   checkpoints();
   weights_and_lengths();
+  beside_rotation();
   rw_rotary_destroy(rotary);
   rw_spec_destroy(spec);
   rw_spec_destroy(stretched);

@@ -35,6 +35,8 @@ using RotaryHandle = std::unique_ptr<rw_rotary, Destroyer<rw_rotary_destroy>>;
 using RerotationHandle = std::unique_ptr<rw_rerotation, Destroyer<rw_rerotation_destroy>>;
 using Checkpoint = std::unique_ptr<rw_checkpoint, Destroyer<rw_checkpoint_destroy>>;
 using Hazards = std::unique_ptr<rw_hazards, Destroyer<rw_hazards_destroy>>;
+using SinusoidalHandle = std::unique_ptr<rw_sinusoidal, Destroyer<rw_sinusoidal_destroy>>;
+using BiasHandle = std::unique_ptr<rw_bias, Destroyer<rw_bias_destroy>>;
 using LengthHandle = std::unique_ptr<rw_dynamic_length, Destroyer<rw_dynamic_length_destroy>>;
 
 inline Spec spec_of(const rw_spec_fields& fields) {

@@ -13,7 +13,6 @@
 namespace ropewalk {
 namespace {
 
-
 std::int64_t floored(std::int64_t a, std::int64_t b) { return a / b; }
 
 // ---- what the papers say: how far key j stands from query i >= j
