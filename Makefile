@@ -1,8 +1,9 @@
 # make demo     a real language model, a table and a picture of where its positions stop carrying
-# make test     every test: C++, Python, parity with transformers and torch, the kernels for AArch64 under an emulator
+# make test     every test: C++, Python, parity with transformers and torch, the kernels for AArch64 and WebAssembly
 # make sanitize the tests once more under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer, built anew (an hour)
 # make build    build/ropewalk
 # make lab      the experiments of lab/ that are not made yet (an hour or two from nothing), their pictures and tables
+# make javascript  build-wasm/javascript: the library as WebAssembly and the module that loads it
 # make bench    the kernels against the memory of this machine and against what else is installed, into bench/results/
 # make clean    what was built; .cache/ (the model) and .venv/ stay, `make distclean` takes them too
 #
@@ -48,7 +49,7 @@ LAB_ARGS ?=
 
 .PHONY: help
 help:
-	@sed -n '1,7p' Makefile | sed 's/^# //'
+	@sed -n '1,8p' Makefile | sed 's/^# //'
 
 .PHONY: system
 system:
@@ -67,12 +68,21 @@ demo: build
 
 .PHONY: test
 test: system
-	@scripts/setup.sh --python $(if $(CROSS),--cross)
+	@scripts/setup.sh --python $(if $(CROSS),--cross) --wasm
 	@$(AS_OWNER) cmake --preset release-python >/dev/null
 	@$(AS_OWNER) cmake --build --preset release-python --parallel $(JOBS)
 	@$(if $(CROSS),$(AS_OWNER) cmake --preset aarch64 >/dev/null)
 	@$(if $(CROSS),$(AS_OWNER) cmake --build --preset aarch64 --parallel $(JOBS))
+	@$(AS_OWNER) cmake --preset wasm >/dev/null
+	@$(AS_OWNER) cmake --build --preset wasm --parallel $(JOBS)
 	@$(AS_OWNER) scripts/test.sh
+
+.PHONY: javascript
+javascript: system
+	@scripts/setup.sh --wasm
+	@$(AS_OWNER) cmake --preset wasm >/dev/null
+	@$(AS_OWNER) cmake --build --preset wasm --parallel $(JOBS) --target ropewalk_wasm
+	@echo "built build-wasm/javascript"
 
 .PHONY: sanitize
 sanitize: system
@@ -102,7 +112,7 @@ format: system
 
 .PHONY: clean
 clean:
-	rm -rf build build-asan build-tsan build-library build-aarch64 $(DEMO)
+	rm -rf build build-asan build-tsan build-library build-aarch64 build-wasm $(DEMO)
 
 .PHONY: distclean
 distclean: clean

@@ -18,15 +18,15 @@ include(${ROPEWALK_EMSCRIPTEN}/cmake/Modules/Platform/Emscripten.cmake)
 set(flags "-msimd128 -fwasm-exceptions")
 # What emscripten 3.1.6's libc++ lacks of C++20, and an <omp.h> for one thread.
 string(APPEND flags " -isystem ${CMAKE_CURRENT_LIST_DIR}/wasm32/include")
-# Not -O3, at which clang 14 does not come to an end with src/cpu/targets/wasm128.cpp: its instruction selection turns lanes
-# that nobody reads round and round. And no loops made vectors of, which it gets wrong in src/cpu/targets/scalar.cpp: the
-# tests of caches find other numbers.
-set(CMAKE_C_FLAGS_RELEASE "-O2 -fno-vectorize -DNDEBUG" CACHE STRING "")
-set(CMAKE_CXX_FLAGS_RELEASE "-O2 -fno-vectorize -DNDEBUG" CACHE STRING "")
+# For size; kernels are at -O2 (src/cpu). Not -O3, at which clang 14 does not come to an end with
+# src/cpu/targets/wasm128.cpp: its instruction selection turns lanes that nobody reads round and round. And no loops made
+# vectors of, which it gets wrong in src/cpu/targets/scalar.cpp: the tests of caches find other numbers.
+set(CMAKE_C_FLAGS_RELEASE "-Os -fno-vectorize -DNDEBUG" CACHE STRING "")
+set(CMAKE_CXX_FLAGS_RELEASE "-Os -fno-vectorize -DNDEBUG" CACHE STRING "")
 set(CMAKE_C_FLAGS_INIT "-msimd128")
 set(CMAKE_CXX_FLAGS_INIT "${flags}")
 # Programs are for node.
-string(JOIN " " CMAKE_EXE_LINKER_FLAGS_INIT -fwasm-exceptions -sENVIRONMENT=node -sALLOW_MEMORY_GROWTH=1 -sEXIT_RUNTIME=1
+string(JOIN " " CMAKE_EXE_LINKER_FLAGS_INIT -fwasm-exceptions -sENVIRONMENT=node -sALLOW_MEMORY_GROWTH=1
        --pre-js ${CMAKE_CURRENT_LIST_DIR}/wasm32/environment.js)
 set(CMAKE_POSITION_INDEPENDENT_CODE OFF)
 

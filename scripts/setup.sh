@@ -4,6 +4,7 @@
 #   setup.sh             Debian packages
 #   setup.sh --python    these, and .venv with what the Python tests compare with (requirements-test.txt)
 #   setup.sh --cross     these, and the compiler for AArch64 and the emulator that runs its tests
+#   setup.sh --wasm      these, and emscripten (110 MB to fetch, 900 MB on the disk, 20 s) with a node to run its tests
 #
 # May be run any number of times; with everything there it asks no network and takes a second. PYTHON names the
 # interpreter of the environment (default: python3).
@@ -18,6 +19,7 @@ needed="g++ cmake ninja-build make pkg-config python3 python3-venv python3-dev g
 libbenchmark-dev nlohmann-json3-dev libcli11-dev libfmt-dev libpcre2-dev libssl-dev libjs-chart.js"
 # Without these all builds and runs: the demo takes the text in lab/, and formatting is not checked.
 cross="g++-aarch64-linux-gnu qemu-user googletest"
+wasm="emscripten node-acorn googletest"
 wished="bible-kjv jargon-text clang-format-14"
 
 say() { echo "setup: $*" >&2; }
@@ -118,12 +120,17 @@ for argument in "$@"; do
   case $argument in
     --python) with_python=1 ;;
     --cross) needed="$needed $cross" ;;
+    --wasm)
+      needed="$needed $wasm"
+      # Any node does; Debian's where there is none.
+      if ! command -v node >/dev/null && ! command -v nodejs >/dev/null; then needed="$needed nodejs"; fi
+      ;;
     -h | --help)
-      sed -n '2,9s/^# \{0,1\}//p' "$0"
+      sed -n '2,10s/^# \{0,1\}//p' "$0"
       exit 0
       ;;
     *)
-      say "$argument: want --python, --cross or nothing"
+      say "$argument: want --python, --cross, --wasm or nothing"
       exit 2
       ;;
   esac

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs every test of a finished build: formatting, CTest here and for AArch64, pytest. Ends with the runners' own summary lines.
+# Runs every test of a finished build: formatting, CTest here, for AArch64 and for WebAssembly, pytest. Ends with the runners' own summary lines.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 failed=0
@@ -45,6 +45,9 @@ case $(uname -m) in
     run_ctest build-aarch64 " (AArch64 under qemu-user)"
     ;;
 esac
+
+echo "== CTest for WebAssembly, under node"
+run_ctest build-wasm " (WebAssembly under node)"
 
 # Two halves side by side, for most tests keep one processor busy. Threads that wait give way: two of each would fight.
 export PYTHONPATH=$PWD/build/python OMP_WAIT_POLICY=passive

@@ -1,0 +1,746 @@
+// Ropewalk in JavaScript: the C interface (ropewalk.h), compiled to WebAssembly, as classes. Data carries the names of
+// ropewalk.h, functions are JavaScript's; ropewalk.d.ts has the types, docs/javascript.md the tour. No dependency, no
+// build step: this file and ropewalk.wasm are all there is.
+
+/** What the library refuses: `message` is its one line, "path: want ..., got ...". */
+export class RopewalkError extends Error {
+  constructor(line, status = 'invalid') {
+    super(line);
+    this.name = 'RopewalkError';
+    this.status = status;
+    this.path = line.includes(': ') ? line.slice(0, line.indexOf(': ')) : '';
+  }
+}
+
+// ---- the structs of ropewalk.h ---------------------------------------------------------------------------------------
+// Field by field as there, struct_size left out (every struct begins with it). `f64[] x` is a pointer and x_count,
+// `*rw_y x` a pointer to a struct, a word of ENUMS its int32_t; flag is an int32_t, 0 or 1. has_x says whether x is there.
+
+const ENUMS = {
+  layout: { interleaved: 0, half: 1, unset: 255 },
+  numerics: ['exact', 'fp32'],
+  ntk_form: ['base', 'fixed', 'mixed'],
+  growth: ['running_length', 'full_length'],
+  mscale_rule: ['both', 'numerator'],
+  ramp_guard: ['nudge', 'floor'],
+  longrope_policy: ['by_length', 'short', 'long'],
+  direction: ['forward', 'inverse', 'transpose', 'shift'],
+  role: ['unset', 'query', 'key'],
+  order: ['unset', 'interleaved', 'concatenated', 'interleaved_cos_first', 'concatenated_cos_first'],
+  exponent: ['unset', 'paper', 'tensor2tensor'],
+};
+
+const STRUCTS = {
+  rw_linear: 'f64 factor=1',
+  rw_ntk: 'f64 factor=1, ntk_form form, i32 reserved, f64 mixed_b=0.625',
+  rw_dynamic_ntk: 'f64 factor=1, i64 trained_context, growth growth, i32 reserved',
+  rw_yarn:
+    'f64 factor=1, i64 trained_context, f64 beta_fast=32, f64 beta_slow=1, flag truncate=1, flag has_attention_factor, ' +
+    'f64 attention_factor, f64 mscale, f64 mscale_all_dim, mscale_rule mscale_rule, ramp_guard ramp_guard, ' +
+    'f64 mscale_coefficient=0.1, f64 extrapolation_factor=1, flag scale_softmax, i32 reserved',
+  rw_longrope:
+    'f64[] short_factor, f64[] long_factor, i64 trained_context, f64 factor=1, flag has_attention_factor, ' +
+    'flag has_short_mscale, flag has_long_mscale, longrope_policy policy, f64 attention_factor, f64 short_mscale, ' +
+    'f64 long_mscale',
+  rw_llama3: 'f64 factor=8, f64 low_freq_factor=1, f64 high_freq_factor=4, i64 trained_context',
+  rw_proportional: 'f64 fraction=1, f64 factor=1',
+  rw_divisors: 'f64[] divisors, f64 factor=1, f64 attention_factor=1',
+  rw_given: 'i32 heads=1, i32 axes=1, f64[] inv_freq',
+  rw_second_angle: 'i32[] rung_of_pair, u8[] axis_of_pair',
+  rw_xpos: 'f64 scale_base=512, f64 gamma=0.4, flag centre_above, i32 reserved',
+  rw_fourier_mix: 'i32 heads=1, i32 tones, i32 outputs, i32 reserved, f64[] cos_mix, f64[] sin_mix',
+  rw_query_temperature: 'f64 beta, i64 context=1, i64 offset',
+  rw_spec_fields:
+    'i32 head_dim, i32 rotary_dim, i32 rotary_offset, i32 frequency_dim, layout layout=unset, ' +
+    'layout output_layout=unset, numerics numerics, flag clockwise, f64 theta, f64 position_scale=1, ' +
+    'f64 softmax_scale_multiplier=1, i32[] rung_of_pair, u8[] axis_of_pair, f64[] frequency_multipliers, ' +
+    'i32[] pair_blocks, *rw_linear linear, *rw_ntk ntk, *rw_dynamic_ntk dynamic_ntk, *rw_yarn yarn, ' +
+    '*rw_longrope longrope, *rw_llama3 llama3, *rw_proportional proportional, *rw_divisors divisors, *rw_given given, ' +
+    '*rw_second_angle second, *rw_xpos xpos, *rw_fourier_mix fourier, *rw_query_temperature query_temperature',
+  rw_frequencies_fields:
+    'ptr count, ptr inv_freq, ptr turns_per_token, ptr inv_freq_fp32, ptr second_inv_freq, ' +
+    'ptr second_turns_per_token, ptr second_inv_freq_fp32, f64 attention_factor=1, f64 softmax_scale_multiplier=1, ' +
+    'i64 centre',
+  rw_positions_view:
+    'ptr data, i32 axes=1, i32 reserved, i64 batch=1, i64 tokens, i64 axis_stride, i64 batch_stride, i64 token_stride=1',
+  rw_heads_view:
+    'ptr data, i32 dtype, i32 reserved, i64 batch=1, i64 tokens, i64 heads, i64 head_dim, i64 batch_stride, ' +
+    'i64 token_stride, i64 head_stride',
+  rw_operand: 'ptr in, ptr out, role role, i32 reserved',
+  rw_call: 'direction direction, i32 threads=1, flag checked, i32 reserved, ptr run, ptr pool',
+  rw_cos_sin_table: 'ptr cos, ptr sin, i64 rows, i64 row_stride',
+  rw_read_options: 'str family, str part, numerics numerics, i32 reserved',
+  rw_checkpoint_fields:
+    'str source, str model_type, str family, str part, str[] parts, i64 trained_context, i64 max_context, ' +
+    'i32 layer_count, i32 reserved, ptr kinds_count, ptr provenance_count, str[] keys_used, str[] keys_ignored, ' +
+    'str[] notes',
+  rw_layer_kind:
+    'str name, i32[] layers, ptr spec, str[] streams, *rw_query_temperature query_temperature, i32 head_dim, ' +
+    'i32 reserved',
+  rw_provenance: 'str what, str value, str from',
+  rw_hazard: 'str kind, str message',
+  rw_sinusoidal_fields:
+    'i32 dim, i32 axes=1, f64 theta=10000, order order, exponent exponent, flag sines_of_all_axes_first, ' +
+    'flag has_zero_position, i64 position_offset, i64 zero_position, f64 gain=1',
+  rw_alibi: 'i32 heads, flag symmetric, f64 bias_max=8, f64[] slopes',
+  rw_t5: 'i32 heads, flag causal, i32 num_buckets=32, i32 reserved, i64 max_distance=128, f32[] table',
+};
+
+const ARRAYS = { f64: Float64Array, f32: Float32Array, i32: Int32Array, u8: Uint8Array, i64: BigInt64Array, u64: BigUint64Array };
+const SCALINGS = ['linear', 'ntk', 'dynamic_ntk', 'yarn', 'longrope', 'llama3', 'proportional', 'divisors'];
+
+/** Where C puts the fields: 32-bit addresses, every number aligned to its size. */
+function layOut(text) {
+  const fields = [];
+  let at = 4, alignment = 4;
+  for (const item of text.split(', ')) {
+    const [, type, name, initial] = /^(\S+) (\w+)(?:=(.*))?$/.exec(item);
+    const size = type === 'f64' || type === 'i64' ? 8 : 4;
+    alignment = Math.max(alignment, size);
+    at = Math.ceil(at / size) * size;
+    fields.push({ type, name, at, initial });
+    at += type.endsWith('[]') ? 8 : size;
+  }
+  return { fields, size: Math.ceil(at / alignment) * alignment };
+}
+const LAYOUTS = Object.fromEntries(Object.entries(STRUCTS).map(([name, text]) => [name, layOut(text)]));
+
+/** Where each field of a struct of ropewalk.h is taken to stand; for tests. */
+export const structLayouts = LAYOUTS;
+
+function shown(value) {
+  if (typeof value === 'bigint') return `${value}`;
+  if (ArrayBuffer.isView(value)) return `an array of ${value.length}`;
+  const text = typeof value === 'function' ? 'a function' : JSON.stringify(value) ?? String(value);
+  return text.length > 60 ? `${text.slice(0, 57)}...` : text;
+}
+const refuse = (path, want, got) => {
+  throw new RopewalkError(`${path}: want ${want}, got ${shown(got)}`);
+};
+
+const numbersOf = (words) => (Array.isArray(words) ? Object.fromEntries(words.map((word, i) => [word, i])) : words);
+function enumNumber(kind, word, path) {
+  const numbers = numbersOf(ENUMS[kind]);
+  if (typeof word !== 'string' || !Object.hasOwn(numbers, word)) {
+    refuse(path, `one of ${Object.keys(numbers).filter((one) => one !== 'unset').join(', ')}`, word);
+  }
+  return numbers[word];
+}
+const enumWord = (kind, number) => Object.entries(numbersOf(ENUMS[kind])).find(([, one]) => one === number)?.[0] ?? number;
+
+/** A number or a bigint as an int64. A number must be one whose neighbours are whole too. */
+function int64(value, path) {
+  if (typeof value === 'bigint') {
+    if (BigInt.asIntN(64, value) !== value) refuse(path, 'a whole number in [-2^63, 2^63 - 1]', value);
+    return value;
+  }
+  if (!Number.isSafeInteger(value)) refuse(path, 'a whole number, beyond 2^53 as a bigint', value);
+  return BigInt(value);
+}
+function int32(value, path) {
+  if (!Number.isInteger(value) || value !== (value | 0)) refuse(path, 'a whole number in [-2^31, 2^31 - 1]', value);
+  return value;
+}
+const number = (value, path) => (typeof value === 'number' ? value : refuse(path, 'a number', value));
+const isList = (value) => Array.isArray(value) || (ArrayBuffer.isView(value) && !(value instanceof DataView));
+
+/** Whole numbers in words of 64 bits, a list or one of them. */
+function int64List(values, path) {
+  if (values instanceof BigInt64Array) return values;
+  if (typeof values === 'number' || typeof values === 'bigint') return BigInt64Array.of(int64(values, path));
+  if (!isList(values)) refuse(path, 'a list of whole numbers', values);
+  return BigInt64Array.from(values, (value, i) => int64(value, `${path}[${i}]`));
+}
+const isNested = (positions) => Array.isArray(positions) && positions.some(isList);
+const float32 = (x, path) => (x instanceof Float32Array ? x : refuse(path, 'a Float32Array', x));
+const wantLength = (path, array, length) => array.length === length || refuse(`${path}.length`, String(length), array.length);
+
+function wantFields(object, known, path) {
+  if (typeof object !== 'object' || object === null || isList(object)) refuse(path, 'an object', object);
+  for (const name of Object.keys(object)) {
+    if (!known.includes(name)) refuse(`${path}.${name}`, `one of ${known.join(', ')}`, object[name]);
+  }
+  return object;
+}
+
+// ---- memory ----------------------------------------------------------------------------------------------------------
+
+const textDecoder = new TextDecoder();
+const textEncoder = new TextEncoder();
+const ERROR_SIZE = 1024;
+
+/** The module's functions and its memory. */
+class Machine {
+  constructor(exports) {
+    this.exports = exports;
+  }
+  get bytes() {
+    return new DataView(this.exports.memory.buffer);
+  }
+  /** A view that the next call may make useless, for the memory may grow. */
+  view(type, address, count) {
+    return new ARRAYS[type](this.exports.memory.buffer, address >>> 0, count);
+  }
+  copy(type, address, count) {
+    return address === 0 ? null : this.view(type, address, count).slice();
+  }
+  string(address) {
+    if (address === 0) return null;
+    const bytes = new Uint8Array(this.exports.memory.buffer);
+    return textDecoder.decode(bytes.subarray(address >>> 0, bytes.indexOf(0, address >>> 0)));
+  }
+  /** Runs body(room) and frees what it asked of the room. */
+  within(body) {
+    const room = new Room(this);
+    try {
+      return body(room);
+    } finally {
+      room.free();
+    }
+  }
+  /** Calls a function that can fail; its error buffer comes last. */
+  call(name, ...given) {
+    this.within((room) => {
+      const error = room.bytes(ERROR_SIZE);
+      const status = this.exports[name](...given, error, ERROR_SIZE);
+      if (status !== 0) throw new RopewalkError(this.string(error), this.string(this.exports.rw_status_name(status)));
+    });
+  }
+  /** The same for one that makes a handle: `given` may contain the word PLACE. */
+  make(name, ...given) {
+    return this.within((room) => {
+      const place = room.bytes(4);
+      this.call(name, ...given.map((one) => (one === PLACE ? place : one)));
+      return this.bytes.getUint32(place, true);
+    });
+  }
+  read(name, address) {
+    const result = {}, bytes = this.bytes;
+    for (const { type, name: field, at } of LAYOUTS[name].fields) {
+      if (field === 'reserved') continue;
+      result[field] = this.readField(bytes, type, address + at);
+    }
+    for (const field of Object.keys(result)) {
+      if (!field.startsWith('has_')) continue;
+      if (!result[field]) result[field.slice(4)] = null;
+      delete result[field];
+    }
+    return result;
+  }
+  readField(bytes, type, at) {
+    if (type === 'f64') return bytes.getFloat64(at, true);
+    if (type === 'i64') {
+      const value = bytes.getBigInt64(at, true), narrow = Number(value);
+      return Number.isSafeInteger(narrow) ? narrow : value;
+    }
+    if (type === 'i32') return bytes.getInt32(at, true);
+    if (type === 'flag') return bytes.getInt32(at, true) !== 0;
+    const word = bytes.getUint32(at, true);
+    if (type === 'ptr') return word;
+    if (type === 'str') return this.string(word);
+    if (type === 'str[]') return Array.from(this.view('i32', word, bytes.getUint32(at + 4, true)), (one) => this.string(one));
+    if (type.endsWith('[]')) {
+      const count = bytes.getUint32(at + 4, true);
+      return count === 0 ? null : this.copy(type.slice(0, -2), word, count);
+    }
+    if (type.startsWith('*')) return word === 0 ? null : this.read(type.slice(1), word);
+    return enumWord(type, bytes.getInt32(at, true));
+  }
+}
+const PLACE = Symbol('where a handle goes');
+
+/** What a call needs in the module's memory while it lasts. */
+class Room {
+  constructor(machine) {
+    this.machine = machine;
+    this.taken = [];
+  }
+  bytes(size) {
+    const address = this.machine.exports.malloc(Math.max(size, 8)) >>> 0;
+    if (address === 0) throw new RopewalkError('memory: want room for what the call makes, got none', 'no memory');
+    this.taken.push(address);
+    return address;
+  }
+  free() {
+    for (const address of this.taken) this.machine.exports.free(address);
+  }
+  array(type, values, path) {
+    if (!isList(values)) refuse(path, 'a list of numbers', values);
+    const list = values instanceof ARRAYS[type] ? values : this.converted(type, values, path);
+    const address = this.bytes(list.byteLength);
+    this.machine.view(type, address, list.length).set(list);
+    return { address, count: list.length };
+  }
+  converted(type, values, path) {
+    if (type === 'i64') return int64List(values, path);
+    const one = (value, i) => {
+      const where = `${path}[${i}]`;
+      if (type === 'f64' || type === 'f32') return number(value, where);
+      const whole = int32(value, where);
+      if (type === 'u8' && (whole < 0 || whole > 255)) refuse(where, 'a whole number in [0, 255]', value);
+      return whole;
+    };
+    return ARRAYS[type].from(values, one);
+  }
+  string(text, path) {
+    if (typeof text !== 'string') refuse(path, 'a string', text);
+    const bytes = textEncoder.encode(`${text}\0`);
+    const { address } = this.array('u8', bytes, path);
+    return { address, size: bytes.length - 1 };
+  }
+  /** A struct with what is given of its fields, the others at their defaults. Its address. */
+  struct(name, given = {}, path = name) {
+    const { fields, size } = LAYOUTS[name];
+    const address = this.bytes(size);
+    this.machine.view('u8', address, size).fill(0);
+    this.machine.bytes.setUint32(address, size, true);
+    for (const { type, name: field, at, initial } of fields) {
+      if (field.startsWith('has_')) {
+        this.machine.bytes.setInt32(address + at, (given[field.slice(4)] ?? null) === null ? 0 : 1, true);
+        continue;
+      }
+      const value = given[field] ?? null;
+      if (value === null && initial === undefined) continue;
+      this.field(type, value, initial, address + at, `${path}.${field}`);
+    }
+    return address;
+  }
+  field(type, value, initial, at, path) {
+    const set = (method, what) => this.machine.bytes[method](at, what, true);
+    if (type === 'f64') return set('setFloat64', value === null ? Number(initial) : number(value, path));
+    if (type === 'i64') return set('setBigInt64', value === null ? BigInt(initial) : int64(value, path));
+    if (type === 'i32') return set('setInt32', value === null ? Number(initial) : int32(value, path));
+    if (type === 'ptr') return set('setUint32', value);
+    if (type === 'flag') {
+      if (value !== null && typeof value !== 'boolean') refuse(path, 'true or false', value);
+      return set('setInt32', value === null ? Number(initial) : Number(value));
+    }
+    if (type === 'str') return set('setUint32', this.string(value, path).address);
+    if (type.startsWith('*')) {
+      const inner = type.slice(1);
+      return set('setUint32', this.struct(inner, wantFields(value, fieldsOf(inner), path), path));
+    }
+    if (type.endsWith('[]')) {
+      const { address, count } = this.array(type.slice(0, -2), value, path);
+      set('setUint32', address);
+      return this.machine.bytes.setUint32(at + 4, count, true);
+    }
+    return set('setInt32', enumNumber(type, value ?? initial, path));
+  }
+  /** A view of positions: one list, or one for each axis. */
+  positions(given) {
+    const streams = isNested(given) ? given.map((one, axis) => int64List(one, `positions[${axis}]`)) : [int64List(given, 'positions')];
+    const tokens = streams[0].length;
+    const all = new BigInt64Array(streams.length * tokens);
+    streams.forEach((stream, axis) => {
+      wantLength(`positions[${axis}]`, stream, tokens);
+      all.set(stream, axis * tokens);
+    });
+    const data = this.array('i64', all, 'positions').address;
+    return { view: this.struct('rw_positions_view', { data, axes: streams.length, tokens, axis_stride: tokens }), tokens };
+  }
+  /** Contiguous [tokens, heads, head_dim], with what is in `x`. */
+  heads(x, tokens, heads, headDim) {
+    const { address } = this.array('f32', x, 'x');
+    const shape = { data: address, tokens, heads, head_dim: headDim, token_stride: heads * headDim, head_stride: headDim };
+    return { address, view: this.struct('rw_heads_view', shape) };
+  }
+}
+
+const fieldsOf = (name) =>
+  LAYOUTS[name].fields.map((field) => field.name).filter((field) => field !== 'reserved' && !field.startsWith('has_'));
+
+/** A handle of the library; freed by free(), or some time after nobody knows it any more. */
+class Handle {
+  #address;
+  #destroy;
+  static #registry = new FinalizationRegistry((destroy) => destroy());
+
+  constructor(machine, destroy, address) {
+    this.machine = machine;
+    this.#address = address;
+    this.#destroy = () => machine.exports[destroy](address);
+    Handle.#registry.register(this, this.#destroy, this);
+    Object.defineProperty(this, 'machine', { enumerable: false });
+  }
+  get address() {
+    if (this.#address === 0) throw new RopewalkError(`${this.constructor.name}: want one that is in use, got a freed one`);
+    return this.#address;
+  }
+  /** Gives the memory back now. May be called again. */
+  free() {
+    if (this.#address === 0) return;
+    Handle.#registry.unregister(this);
+    this.#address = 0;
+    this.#destroy();
+  }
+}
+
+const running = (length, path = 'running_length') => int64(length ?? 0, path);
+
+function fingerprint(machine, name, address, length) {
+  return machine.within((room) => {
+    const text = room.bytes(17);
+    machine.call(name, address, running(length), text);
+    return machine.string(text);
+  });
+}
+
+// ---- the faces -------------------------------------------------------------------------------------------------------
+
+const SPEC_FIELDS = fieldsOf('rw_spec_fields').filter((name) => !SCALINGS.includes(name)).concat('scaling');
+
+/** A rotary encoding: plain data, checked. */
+export class Spec extends Handle {
+  constructor(machine, address) {
+    super(machine, 'rw_spec_destroy', address);
+  }
+  static from(machine, given) {
+    const { scaling = null, ...fields } = wantFields(given, SPEC_FIELDS, 'spec');
+    fields.rotary_dim ??= (fields.head_dim ?? 0) - (fields.rotary_offset ?? 0);
+    if (scaling !== null) {
+      const { kind, ...options } = wantFields(scaling, [...Object.keys(scaling), 'kind'], 'spec.scaling');
+      if (!SCALINGS.includes(kind)) refuse('spec.scaling.kind', `one of ${SCALINGS.join(', ')}`, kind);
+      fields[kind] = wantFields(options, fieldsOf(`rw_${kind}`), 'spec.scaling');
+    }
+    return machine.within(
+      (room) => new Spec(machine, machine.make('rw_spec_create', room.struct('rw_spec_fields', fields, 'spec'), PLACE)),
+    );
+  }
+  /** Of a spec that a checkpoint owns. */
+  static copy(machine, address) {
+    return machine.within((room) => {
+      const fields = room.struct('rw_spec_fields');
+      machine.call('rw_spec_get', address, fields);
+      return new Spec(machine, machine.make('rw_spec_create', fields, PLACE));
+    });
+  }
+  get fields() {
+    const { machine, address } = this;
+    const all = machine.within((room) => {
+      const fields = room.struct('rw_spec_fields');
+      machine.call('rw_spec_get', address, fields);
+      return machine.read('rw_spec_fields', fields);
+    });
+    const kind = SCALINGS.find((name) => all[name] !== null);
+    const scaling = kind === undefined ? null : { kind, ...all[kind] };
+    for (const name of SCALINGS) delete all[name];
+    return { ...all, scaling };
+  }
+  get text() {
+    return this.machine.string(this.machine.exports.rw_spec_text(this.address));
+  }
+  get pairs() {
+    return this.machine.exports.rw_spec_pairs(this.address);
+  }
+  get axes() {
+    return this.machine.exports.rw_spec_axes(this.address);
+  }
+  get isRotation() {
+    return this.machine.exports.rw_spec_is_rotation(this.address) !== 0;
+  }
+  get dependsOnLength() {
+    return this.machine.exports.rw_spec_depends_on_length(this.address) !== 0;
+  }
+  fingerprint(runningLength = 0) {
+    return fingerprint(this.machine, 'rw_spec_fingerprint', this.address, runningLength);
+  }
+  channels(pair) {
+    return this.machine.within((room) => {
+      const four = room.bytes(16);
+      this.machine.call('rw_spec_channels', this.address, int32(pair, 'pair'), four);
+      return this.machine.copy('i32', four, 4);
+    });
+  }
+  frequencies(runningLength = 0) {
+    const { machine, address } = this;
+    const handle = machine.make('rw_frequencies_create', address, running(runningLength), PLACE);
+    try {
+      return machine.within((room) => {
+        const fields = room.struct('rw_frequencies_fields');
+        machine.call('rw_frequencies_get', handle, fields);
+        const { count, ...all } = machine.read('rw_frequencies_fields', fields);
+        for (const [name, type] of [['inv_freq', 'f64'], ['turns_per_token', 'u64'], ['inv_freq_fp32', 'f32']]) {
+          for (const list of [name, `second_${name}`]) all[list] = machine.copy(type, all[list], count);
+        }
+        return all;
+      });
+    } finally {
+      machine.exports.rw_frequencies_destroy(handle);
+    }
+  }
+  rotary(runningLength = 0) {
+    const { machine, address } = this;
+    return new Rotary(machine, machine.make('rw_rotary_create', address, running(runningLength), PLACE), this.fields);
+  }
+  rerotation(to, { from_running_length = 0, to_running_length = 0 } = {}) {
+    if (!(to instanceof Spec)) refuse('to', 'a Spec', to);
+    const { machine, address } = this;
+    const handle = machine.make('rw_rerotation_create', address, running(from_running_length, 'from_running_length'),
+                                to.address, running(to_running_length, 'to_running_length'), PLACE);
+    return new Rerotation(machine, handle, this.fields.head_dim);
+  }
+}
+
+/** The prepared operator: made once from a spec, then applied to any tokens. */
+export class Rotary extends Handle {
+  constructor(machine, address, fields) {
+    super(machine, 'rw_rotary_destroy', address);
+    this.head_dim = fields.head_dim;
+    this.pairs = fields.rotary_dim / 2;
+  }
+  turns(positions) {
+    return this.machine.within((room) => {
+      const { view, tokens } = room.positions(positions), count = tokens * this.pairs;
+      const out = room.bytes(8 * count);
+      this.machine.call('rw_rotary_fill_turns', this.address, view, out, count);
+      return this.machine.copy('u64', out, count);
+    });
+  }
+  table(positions, { dtype = 'float32' } = {}) {
+    if (dtype !== 'float32' && dtype !== 'bfloat16') refuse('dtype', 'float32 or bfloat16', dtype);
+    return this.machine.within((room) => {
+      const { view, tokens } = room.positions(positions), count = tokens * this.pairs;
+      const cos = room.bytes(4 * count), sin = room.bytes(4 * count);
+      this.machine.call('rw_rotary_fill_table', this.address, view, cos, count, sin, count);
+      const table = { cos: this.machine.copy('f32', cos, count), sin: this.machine.copy('f32', sin, count) };
+      if (dtype === 'bfloat16') [table.cos, table.sin].forEach(roundToBfloat16);
+      return table;
+    });
+  }
+  rotate(x, positions, { heads = 1, direction = 'forward', role = 'unset' } = {}) {
+    return this.#turned(x, positions, heads, role, (room, operand, view) => {
+      const call = room.struct('rw_call', { direction });
+      this.machine.call('rw_rotary_apply', this.address, operand, 1, view, call);
+    });
+  }
+  rotateByTable(x, table, { heads = 1, direction = 'forward', rows = null } = {}) {
+    const { cos, sin } = wantFields(table, ['cos', 'sin'], 'table');
+    const tableRows = float32(cos, 'table.cos').length / this.pairs;
+    wantLength('table.sin', float32(sin, 'table.sin'), cos.length);
+    if (!Number.isInteger(tableRows)) refuse('table.cos.length', `a multiple of ${this.pairs}`, cos.length);
+    const where = rows ?? Array.from({ length: tableRows }, (_, row) => row);
+    return this.#turned(x, where, heads, 'unset', (room, operand, view) => {
+      const addresses = { cos: room.array('f32', cos, 'table.cos').address, sin: room.array('f32', sin, 'table.sin').address };
+      const given = room.struct('rw_cos_sin_table', { ...addresses, rows: tableRows, row_stride: this.pairs });
+      const call = room.struct('rw_call', { direction });
+      this.machine.call('rw_rotary_apply_table', this.address, operand, 1, given, view, call);
+    });
+  }
+  #turned(x, positions, heads, role, apply) {
+    return this.machine.within((room) => {
+      const { view, tokens } = room.positions(positions);
+      wantLength('x', float32(x, 'x'), tokens * int32(heads, 'heads') * this.head_dim);
+      const { address, view: shape } = room.heads(x, tokens, heads, this.head_dim);
+      apply(room, room.struct('rw_operand', { in: shape, role }), view);
+      return this.machine.copy('f32', address, x.length);
+    });
+  }
+}
+
+/** Carries keys that were turned under one spec over to another. */
+export class Rerotation extends Handle {
+  constructor(machine, address, headDim) {
+    super(machine, 'rw_rerotation_destroy', address);
+    this.head_dim = headDim;
+  }
+  get gain() {
+    return this.machine.exports.rw_rerotation_gain(this.address);
+  }
+  apply(keys, positions, { heads = 1 } = {}) {
+    return this.machine.within((room) => {
+      const { view, tokens } = room.positions(positions);
+      wantLength('keys', float32(keys, 'keys'), tokens * int32(heads, 'heads') * this.head_dim);
+      const { address, view: shape } = room.heads(keys, tokens, heads, this.head_dim);
+      this.machine.call('rw_rerotation_apply_heads', this.address, shape, view, 0);
+      return this.machine.copy('f32', address, keys.length);
+    });
+  }
+}
+
+/** What a checkpoint's positions do, as read from its own words. */
+export class Checkpoint extends Handle {
+  constructor(machine, address) {
+    super(machine, 'rw_checkpoint_destroy', address);
+    const get = (name, call) =>
+      machine.within((room) => {
+        const struct = room.struct(name);
+        call(struct);
+        return machine.read(name, struct);
+      });
+    const { kinds_count, provenance_count, ...fields } = get('rw_checkpoint_fields', (to) => machine.call('rw_checkpoint_get', address, to));
+    Object.assign(this, fields);
+    this.provenance = Array.from({ length: provenance_count }, (_, i) =>
+      get('rw_provenance', (to) => machine.call('rw_checkpoint_provenance', address, i, to)));
+    this.kinds = Array.from({ length: kinds_count }, (_, i) => {
+      const kind = get('rw_layer_kind', (to) => machine.call('rw_checkpoint_kind', address, i, to));
+      return { ...kind, layers: kind.layers ?? new Int32Array(), spec: kind.spec === 0 ? null : Spec.copy(machine, kind.spec) };
+    });
+  }
+  free() {
+    for (const kind of this.kinds) kind.spec?.free();
+    super.free();
+  }
+  fingerprint(runningLength = 0) {
+    return fingerprint(this.machine, 'rw_checkpoint_fingerprint', this.address, runningLength);
+  }
+  hazards(length = 0) {
+    const { machine, address } = this;
+    const handle = machine.make('rw_checkpoint_hazards', address, running(length, 'length'), PLACE);
+    try {
+      return Array.from({ length: machine.exports.rw_hazards_count(handle) }, (_, i) =>
+        machine.within((room) => {
+          const hazard = room.struct('rw_hazard');
+          machine.call('rw_hazards_get', handle, i, hazard);
+          return machine.read('rw_hazard', hazard);
+        }));
+    } finally {
+      machine.exports.rw_hazards_destroy(handle);
+    }
+  }
+}
+
+/** Sines and cosines of positions, as they are added to embeddings. */
+export class Sinusoidal extends Handle {
+  constructor(machine, given) {
+    const make = (room) => machine.make('rw_sinusoidal_create', room.struct('rw_sinusoidal_fields', given, 'sinusoidal'), PLACE);
+    wantFields(given, fieldsOf('rw_sinusoidal_fields'), 'sinusoidal');
+    super(machine, 'rw_sinusoidal_destroy', machine.within(make));
+    this.dim = given.dim;
+  }
+  get inv_freq() {
+    return this.machine.within((room) => {
+      const count = room.bytes(4);
+      const list = this.machine.exports.rw_sinusoidal_inv_freq(this.address, count);
+      return this.machine.copy('f64', list, this.machine.bytes.getUint32(count, true)) ?? new Float64Array();
+    });
+  }
+  rows(positions) {
+    return this.machine.within((room) => {
+      const { view, tokens } = room.positions(positions), count = tokens * this.dim;
+      const out = room.bytes(4 * count);
+      this.machine.call('rw_sinusoidal_fill', this.address, view, out, count);
+      return this.machine.copy('f32', out, count);
+    });
+  }
+}
+
+/** A bias on the scores, by position alone. */
+export class Bias extends Handle {
+  constructor(machine, kind, given) {
+    const name = `rw_${kind}`;
+    wantFields(given, fieldsOf(name), kind);
+    super(machine, 'rw_bias_destroy', machine.within((room) => machine.make(`rw_bias_create_${kind}`, room.struct(name, given, kind), PLACE)));
+    this.heads = machine.exports.rw_bias_heads(this.address);
+  }
+  block(queries, keys) {
+    return this.machine.within((room) => {
+      const q = room.array('i64', int64List(queries, 'queries'), 'queries'), k = room.array('i64', int64List(keys, 'keys'), 'keys');
+      const count = this.heads * q.count * k.count;
+      const out = room.bytes(4 * count);
+      this.machine.call('rw_bias_fill', this.address, q.address, q.count, k.address, k.count, out, count);
+      return this.machine.copy('f32', out, count);
+    });
+  }
+}
+
+/** Rounds every number to the nearest bfloat16, ties to even, in place; it stays a float. */
+export function roundToBfloat16(x) {
+  const bits = new Uint32Array(float32(x, 'x').buffer, x.byteOffset, x.length);
+  for (let i = 0; i < bits.length; ++i) {
+    if (x[i] === x[i]) bits[i] = (bits[i] + 0x7fff + ((bits[i] >>> 16) & 1)) & 0xffff0000;
+  }
+  return x;
+}
+
+async function moduleOf(source) {
+  const given = await source;
+  if (given instanceof WebAssembly.Module) return given;
+  if (given instanceof ArrayBuffer || ArrayBuffer.isView(given)) return WebAssembly.compile(given);
+  if (typeof Response === 'function' && given instanceof Response) return WebAssembly.compile(await given.arrayBuffer());
+  if (!(given instanceof URL) && typeof given !== 'string') refuse('source', 'bytes, an address, a Response or a WebAssembly.Module', given);
+  const url = new URL(given, import.meta.url);
+  if (url.protocol === 'file:' && typeof process === 'object') {
+    const { readFile } = await import('node:fs/promises');
+    return WebAssembly.compile(await readFile(url));
+  }
+  return moduleOf(fetch(url));
+}
+
+/** The library, loaded. */
+export class Ropewalk {
+  #machine;
+
+  constructor(machine) {
+    this.#machine = machine;
+  }
+  /** By default from ropewalk.wasm beside this file. */
+  static async load(source = new URL('ropewalk.wasm', import.meta.url)) {
+    let machine;
+    const imports = {
+      env: { emscripten_notify_memory_growth() {} },
+      wasi_snapshot_preview1: {
+        proc_exit(code) {
+          throw new Error(`ropewalk.wasm ended with ${code}`);
+        },
+        // No environment: nothing names a target.
+        environ_sizes_get(count, size) {
+          machine.bytes.setUint32(count, 0, true);
+          machine.bytes.setUint32(size, 0, true);
+          return 0;
+        },
+        environ_get: () => 0,
+      },
+    };
+    const { exports } = await WebAssembly.instantiate(await moduleOf(source), imports);
+    machine = new Machine(exports);
+    exports._initialize();
+    return new Ropewalk(machine);
+  }
+  get version() {
+    return this.#machine.string(this.#machine.exports.rw_version());
+  }
+  get target() {
+    return this.#machine.string(this.#machine.exports.rw_target_name());
+  }
+  /** Bytes that the module has taken so far. */
+  get memory() {
+    return this.#machine.exports.memory.buffer.byteLength;
+  }
+  spec(fields) {
+    return Spec.from(this.#machine, fields);
+  }
+  checkpoint(json, { source = 'config.json', ...options } = {}) {
+    const machine = this.#machine;
+    wantFields(options, fieldsOf('rw_read_options'), 'options');
+    return machine.within((room) => {
+      const text = room.string(json, 'text'), read = room.struct('rw_read_options', options, 'options');
+      const name = room.string(source, 'source').address;
+      return new Checkpoint(machine, machine.make('rw_checkpoint_from_json', text.address, text.size, name, read, PLACE));
+    });
+  }
+  sinusoidal(fields) {
+    return new Sinusoidal(this.#machine, fields);
+  }
+  alibi(fields) {
+    return new Bias(this.#machine, 'alibi', fields);
+  }
+  t5(fields) {
+    return new Bias(this.#machine, 't5', fields);
+  }
+  alibiSlopes(heads, bias_max = 8) {
+    return this.#machine.within((room) => {
+      const most = int32(heads, 'heads'), out = room.bytes(8 * Math.max(most, 0));
+      this.#machine.call('rw_alibi_slopes', most, number(bias_max, 'bias_max'), out, Math.max(most, 0));
+      return this.#machine.copy('f64', out, most);
+    });
+  }
+  t5Buckets(distances, { num_buckets = 32, max_distance = 128, causal = false } = {}) {
+    return this.#machine.within((room) => {
+      const { address, count } = room.array('i64', int64List(distances, 'distances'), 'distances');
+      const out = room.bytes(4 * count);
+      this.#machine.call('rw_t5_buckets', int32(num_buckets, 'num_buckets'), int64(max_distance, 'max_distance'), Number(causal), address, count, out);
+      return this.#machine.copy('i32', out, count);
+    });
+  }
+}
