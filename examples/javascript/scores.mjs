@@ -24,6 +24,6 @@ for (const numerics of ['exact', 'fp32']) {
     console.log(numerics, shift, score.toFixed(4));
   }
 }
-console.log(spec.rotary().turns(2n ** 62n)[1]); // 2^64 to a turn, exact at any position
+console.log(spec.rotary().turns(2n ** 62n + 1n)[1]); // 2^64 to a turn, exact at any position
 checkpoint.free();
 // endregion

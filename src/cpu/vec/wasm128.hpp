@@ -183,7 +183,7 @@ inline Vec negate(Vec x) noexcept { return {wasm_f32x4_neg(x.v)}; }
 // to 24 is the sum rounded once, unless the first rounding ends half way between two floats, where the second cannot
 // see what the first dropped. Half way is 1 followed by 28 zeros in what a float has no room for; a float below 2^-126
 // has less room, so there every sum is suspected. What is suspected (one in 2^29 of numbers by chance) goes the way of
-// vec/scalar.hpp. Tried: that way for all, rounding to odd in every lane; docs/javascript.md has the times.
+// vec/scalar.hpp.
 inline v128_t rounded_to_odd(v128_t product, v128_t addend) noexcept {
   const v128_t sum = wasm_f64x2_add(product, addend), other = wasm_f64x2_sub(sum, product);
   const v128_t left = wasm_f64x2_add(wasm_f64x2_sub(product, wasm_f64x2_sub(sum, other)),
