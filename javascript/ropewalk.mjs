@@ -1,5 +1,5 @@
 // Ropewalk in JavaScript: the C interface (ropewalk.h), compiled to WebAssembly, as classes. Data carries the names of
-// ropewalk.h, functions are JavaScript's; ropewalk.d.ts has the types, docs/javascript.md the tour. No dependency, no
+// ropewalk.h, functions are JavaScript's; ropewalk.d.mts has the types, docs/javascript.md the tour. No dependency, no
 // build step: this file and ropewalk.wasm are all there is.
 
 /** What the library refuses: `message` is its one line, "path: want ..., got ...". */

@@ -19,7 +19,7 @@ needed="g++ cmake ninja-build make pkg-config python3 python3-venv python3-dev g
 libbenchmark-dev nlohmann-json3-dev libcli11-dev libfmt-dev libpcre2-dev libssl-dev libjs-chart.js"
 # Without these all builds and runs: the demo takes the text in lab/, and formatting is not checked.
 cross="g++-aarch64-linux-gnu qemu-user googletest"
-wasm="emscripten node-acorn googletest"
+wasm="emscripten node-acorn node-typescript googletest"
 wished="bible-kjv jargon-text clang-format-14"
 
 say() { echo "setup: $*" >&2; }

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^>"]+)[>"]', re.MULTILINE)
 STANDARD = re.compile(r"^[a-z_0-9]+$")  # <vector>, <cstdint>: no slash, no dot
-INTRINSICS = {"immintrin.h", "arm_neon.h", "omp.h"}
+INTRINSICS = {"immintrin.h", "arm_neon.h", "wasm_simd128.h", "omp.h"}
 POSIX = re.compile(r"^(sys/\w+|fcntl|unistd|signal|errno)\.h$")
 
 C_HEADERS = {"stddef.h", "stdint.h"}  # of the header for C
