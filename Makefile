@@ -4,6 +4,7 @@
 # make build    build/ropewalk
 # make lab      the experiments of lab/ that are not made yet (an hour or two from nothing), their pictures and tables
 # make javascript  build-wasm/javascript: the library as WebAssembly and the module that loads it
+# make docs     the documentation as a site, build/site/index.html, which opens from a file
 # make bench    the kernels against the memory of this machine and against what else is installed, into bench/results/
 # make clean    what was built; .cache/ (the model) and .venv/ stay, `make distclean` takes them too
 #
@@ -105,6 +106,15 @@ lab: system
 	@$(AS_OWNER) env PYTHONPATH=build/python $(PYTHON) lab/0002-encodings/run.py $(LAB_ARGS)
 	@$(AS_OWNER) env PYTHONPATH=build/python $(PYTHON) lab/0003-vision/run.py $(LAB_ARGS)
 	@$(AS_OWNER) $(PYTHON) lab/report.py
+
+.PHONY: docs
+docs: system
+	@scripts/setup.sh --python
+	@$(AS_OWNER) cmake --preset release-python >/dev/null
+	@$(AS_OWNER) cmake --build --preset release-python --parallel $(JOBS) --target ropewalk_core_stub
+	@$(AS_OWNER) env NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --quiet
+	@$(AS_OWNER) $(PYTHON) scripts/site/check.py build/site
+	@echo "built build/site/index.html"
 
 .PHONY: format
 format: system
