@@ -223,13 +223,3 @@ def test_wrong_words_are_refused(config):
     refused("compare", path, path, "--kind", "none", says="--kind")
     refused("compare", path, path, "--lengths", "x", says="--lengths")
     refused("compare", path, "nowhere.json", says="nowhere.json")
-
-
-def test_the_divergences_are_shown_as_they_are_printed(tmp_path):
-    page = (ROOT / "docs" / "divergences.md").read_text()
-    for name, text in re.findall(r"```json file=(\S+)\n(.*?)```", page, re.DOTALL):
-        (tmp_path / name).write_text(text)
-    shown = re.findall(r"```console\n\$ ropewalk ([^\n]*)\n(.*?)```", page, re.DOTALL)
-    assert len(shown) >= 6
-    for command, output in shown:
-        assert ok(*command.split(), cwd=tmp_path).rstrip() == output.rstrip(), command
