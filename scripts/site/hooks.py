@@ -33,6 +33,17 @@ LINK = re.compile(r"(?<=\]\()(?!https?://|mailto:|#)([^)\s#]+)((?:#[^)\s]*)?)(?=
 FENCE = re.compile(r"^(`{3,})(\w+) (.+)$", re.MULTILINE)
 LANGUAGES = {".cpp": "cpp", ".hpp": "cpp", ".h": "c", ".c": "c", ".py": "python", ".sh": "sh", ".json": "json", ".cu": "cpp", ".mjs": "js"}
 
+# What a browser would space as something else: a function's name and its argument, bars around a number, a sign that stands before one.
+FUNCTION = "<mi>(?:cos|sin|ln|arctan|max)</mi>"
+SPACING = [
+    (re.compile(rf"(?<=</mi>|</mn>)(?={FUNCTION})"), '<mspace width="0.17em"/>'),
+    (re.compile(rf"(?<=&#x0007C;</mo>)(?={FUNCTION})"), '<mspace width="0.17em"/>'),
+    (re.compile(rf"({FUNCTION})(?=<m(?:i|n|sub|frac)>)"), r'\1<mspace width="0.17em"/>'),
+    (re.compile(r"<mo>(Re|Im)</mo>"), r"<mi>\1</mi>"),
+    (re.compile(r"<mo[^>]*>&#x0007C;</mo>"), '<mo stretchy="false" lspace="0" rspace="0">&#x0007C;</mo>'),
+    (re.compile(r"(<mo[^>]*>(?:&#x00028;|&#x0003D;)</mo>)<mo>&#x02212;</mo>"), r'\1<mo form="prefix">&#x02212;</mo>'),
+]
+
 sources: dict[str, str] = {}  # path of a page in the site -> path in the repository
 
 
@@ -173,7 +184,10 @@ def on_page_markdown(markdown, page, config, files):
 def mathematics(match: re.Match) -> str:
     text = html.unescape(match[2])
     block = match[1] == "div"
-    return convert(text[2:-2].strip(), display="block" if block else "inline")
+    written = convert(text[2:-2].strip(), display="block" if block else "inline")
+    for pattern, better in SPACING:
+        written = pattern.sub(better, written)
+    return written
 
 
 def on_page_content(content, page, config, files):

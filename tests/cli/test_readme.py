@@ -40,7 +40,7 @@ def test_every_block_is_of_a_kind_that_is_tested():
             if mark.startswith("not-run="):
                 assert language in ("sh", "cmake"), what
                 not_run[mark.removeprefix("not-run=")] += 1
-            elif language in ("c", "cpp"):
+            elif language in ("c", "cpp", "js", "ts"):
                 assert re.fullmatch(r"file=\S+ region=\S+", mark), f"{what}: want it cut from a file that is built"
             elif language == "json":
                 assert re.fullmatch(r"file=\S+", mark), what
@@ -100,6 +100,12 @@ def test_the_commands_of_a_page_run_and_print_what_it_shows(page, tmp_path):
         assert done.returncode == 0, f"{command}\n{done.stderr}"
         if shown is not None:
             assert near(done.stdout, shown) if mark == "approx" else done.stdout.rstrip() == shown.rstrip(), f"{command}\n{done.stdout}"
+
+
+def test_every_verb_of_the_tool_has_its_place():
+    help_text = subprocess.run([BINARY, "--help"], capture_output=True, text=True, check=True).stdout
+    verbs = re.findall(r"^  (\w+) {2,}", help_text.split("Subcommands:")[1], re.MULTILINE)
+    assert len(verbs) >= 9 and verbs == [verb for verb in verbs if f"\n## {verb}\n" in (ROOT / "docs/tool.md").read_text()]
 
 
 def test_links_within_the_repository_lead_somewhere():

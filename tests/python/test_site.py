@@ -4,6 +4,7 @@ import base64
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,17 @@ def test_mathematics_is_there_without_a_script(site):
     assert page.count("<math") > 40 and "arithmatex" not in page and "MathJax" not in page
     article = re.sub(r"<math.*?</math>|<pre.*?</pre>|<code.*?</code>", "", page.split("<article")[1].split("</article>")[0], flags=re.DOTALL)
     assert "$" not in article and "\\(" not in article
+
+
+def test_the_search_works_from_a_file(site):
+    """In a browser, without a server: what is looked for is found, and nothing is complained of."""
+    browser = shutil.which("chromium")
+    if not browser:
+        pytest.skip("chromium is not installed")
+    done = subprocess.run([browser, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--virtual-time-budget=20000", "--dump-dom",
+                           f"{(site / 'index.html').as_uri()}?q=rosetta"], capture_output=True, text=True, timeout=120)
+    assert re.search(r'md-search-result__item"><a href="[^"]*rosetta.html', done.stdout)
+    assert "CONSOLE" not in done.stderr
 
 
 def test_the_reference_has_every_public_name(site):
