@@ -12,7 +12,7 @@ tables = [
 ]
 pair = np.arange(dim // 2)
 angles = positions[:, None] / 10000 * (2 * pair / dim)  # the misreading, as it is printed
-tables.append(("misread\nk / 10000 · 2t / d", np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(len(positions), dim)))
+tables.append(("misread\nk / 10000 \u00b7 2t / d", np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(len(positions), dim)))
 for panel, (title, table) in zip(panels, tables):
     drawn = panel.pcolormesh(np.arange(dim), positions, table, cmap="coolwarm", vmin=-1, vmax=1, rasterized=True, shading="nearest")
     panel.set(title=title, xlabel="channel")

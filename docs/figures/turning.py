@@ -22,7 +22,7 @@ for panel, (m, n) in zip(panels, [(0, 0), (5, 2), (8, 5)]):
     arc = np.radians(np.linspace(first, first + between, 60))
     panel.plot(0.8 * np.cos(arc), 0.8 * np.sin(arc), color="black", lw=1)
     where = np.radians(first + between / 2)
-    panel.text(1.3 * np.cos(where), 1.3 * np.sin(where), f"{between:.0f}°", ha="center", va="center", fontsize=9)
+    panel.text(1.3 * np.cos(where), 1.3 * np.sin(where), f"{between:.0f}\u00b0", ha="center", va="center", fontsize=9)
     panel.set(xlim=(-5, 5), ylim=(-4.2, 4.2), aspect="equal", title=f"{m - n} apart: score {q @ k:+.2f}", xticks=range(-4, 5, 2), yticks=range(-4, 5, 2))
 panels[0].set_title("not turned: score +5.00")
 save(figure, "turning")
