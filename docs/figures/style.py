@@ -14,7 +14,7 @@ RED, BLUE, GREY, GREEN, GOLD, PURPLE = "#b40426", "#1f5fa8", "#7f8c8d", "#16855e
 plt.rcParams.update({
     "svg.hashsalt": "ropewalk", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10, "figure.dpi": 72, "figure.facecolor": "white",
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#e1e4e8", "axes.axisbelow": True, "axes.titlesize": 10,
-    "legend.frameon": False,
+    "legend.frameon": False, "path.simplify": False,  # which points are left out hangs on last digits
 })
 
 
