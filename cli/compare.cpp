@@ -2,6 +2,7 @@
 
 #include "cli/json_out.hpp"
 #include "cli/output.hpp"
+#include "cli/positions_arg.hpp"
 #include "cli/progress.hpp"
 #include "cli/refusal.hpp"
 #include "cli/units.hpp"
@@ -10,12 +11,16 @@
 #include <ropewalk/engines.hpp>
 #include <ropewalk/frequencies.hpp>
 #include <ropewalk/phase.hpp>
+#include <ropewalk/table.hpp>
 
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <complex>
+#include <cstdint>
 #include <memory>
 #include <numbers>
 #include <optional>
@@ -33,6 +38,7 @@ struct CompareArgs {
   std::string kind;
   std::string numerics = "exact";
   std::string lengths;
+  std::string at;
   std::string context;
   double tolerance = 1e-3;
   bool json = false;
@@ -42,18 +48,33 @@ struct CompareArgs {
 // Positions from 0 to this many are looked at one by one, those beyond it only at the last one.
 constexpr std::int64_t kEvery = std::int64_t{1} << 20;
 
+// In which arithmetic a side forms its cosines and sines.
+struct Form {
+  std::string name;
+  Numerics numerics = Numerics::kExact;
+  bool in_bf16 = false;  // rounded to bfloat16, as a cache in the model's dtype keeps them
+};
+
+Form form_of(const std::string& word, const std::string& all) {
+  if (word == "exact") return {word, Numerics::kExact, false};
+  if (word == "fp32") return {word, Numerics::kFp32, false};
+  if (word == "bf16") return {word, Numerics::kFp32, true};
+  refuse("--numerics", fmt::format("want exact, fp32, bf16 or one for each side, got \"{}\"", one_line(all)));
+}
+
 struct Side {
   std::string title;
+  Form form;
   CheckpointPositions positions;
   std::vector<EngineReading> readings;  // one a kind
 };
 
 Side read_side(const CompareArgs& args, const std::string& path, const std::optional<std::string>& engine_name,
-               const std::string& option, const std::string& numerics) {
+               const std::string& option, const Form& form) {
   ReadOptions options;
   options.family = args.family;
-  options.numerics = numerics == "fp32" ? Numerics::kFp32 : Numerics::kExact;
-  Side side{path, value_or_refuse(read_positions(path, options)), {}};
+  options.numerics = form.numerics;
+  Side side{path, form, value_or_refuse(read_positions(path, options)), {}};
   std::optional<Engine> engine;
   if (engine_name) {
     const Result<Engine> named = engine_named(*engine_name);
@@ -80,6 +101,13 @@ struct StructureDifference {
   std::string what, a, b;
 };
 
+// One position of --at.
+struct AtPosition {
+  std::int64_t position = 0;
+  std::vector<double> apart;  // [pairs]
+  std::size_t furthest = 0;   // the pair
+};
+
 struct KindDifference {
   KindDifference(std::string kind, std::int64_t tokens) : name(std::move(kind)), length(tokens) {}
 
@@ -89,6 +117,7 @@ struct KindDifference {
   std::vector<PairDifference> pairs;  // those that differ, in order
   std::int64_t first = -1;
   PairDifference worst;
+  std::vector<AtPosition> at;  // under --at, in its order
   bool same() const { return structure.empty() && pairs.empty(); }
 };
 
@@ -134,22 +163,68 @@ std::string shown_temperature(const std::optional<QueryTemperature>& t) {
   return t ? fmt::format("1 + {:g} ln(1 + floor((p + {}) / {}))", t->beta, t->offset, t->context) : "none";
 }
 
-// One pair's phases at a position, whatever the numerics. A pair that a side does not have stands still there.
-Turns turns_at(const RotarySpec& spec, const Frequencies& frequencies, std::int64_t position, std::size_t pair) {
-  if (pair >= frequencies.inv_freq.size()) return 0;
-  const Turns turns = spec.numerics == Numerics::kExact ? phase(position, frequencies.turns_per_token[pair])
-                                                        : phase_fp32(position, frequencies.inv_freq_fp32[pair]);
-  return spec.clockwise ? Turns{0} - turns : turns;
+// The nearest bfloat16, ties to even.
+float in_bf16(float value) {
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  return std::bit_cast<float>((bits + 0x7fff + ((bits >> 16) & 1)) & 0xffff0000);
 }
 
-double amplitude_of(const RotarySpec& spec, const Frequencies& frequencies, std::size_t pair) {
-  return pair < static_cast<std::size_t>(spec.pairs()) ? frequencies.attention_factor : 1.0;
-}
+// What one side does to the pairs of one kind of layer.
+class Turning {
+ public:
+  Turning(const RotarySpec& spec, const Form& form, std::int64_t running_length)
+      : spec_(spec), in_bf16_(form.in_bf16), frequencies_(value_or_refuse(make_frequencies(spec, running_length))) {}
+
+  const Frequencies& frequencies() const { return frequencies_; }
+  bool by_phases() const { return !in_bf16_; }
+  bool by_steps() const { return !in_bf16_ && spec_.numerics == Numerics::kExact; }  // a phase is a product there
+
+  // A pair that a side does not have stands still there.
+  Turns turns(std::int64_t position, std::size_t pair) const {
+    if (pair >= frequencies_.inv_freq.size()) return 0;
+    const Turns turns = spec_.numerics == Numerics::kExact ? phase(position, frequencies_.turns_per_token[pair])
+                                                           : phase_fp32(position, frequencies_.inv_freq_fp32[pair]);
+    return spec_.clockwise ? Turns{0} - turns : turns;
+  }
+
+  double amplitude(std::size_t pair) const {
+    return pair < static_cast<std::size_t>(spec_.pairs()) ? frequencies_.attention_factor : 1.0;
+  }
+
+  // Where the channel pair (1, 0) comes to lie.
+  std::complex<double> point(std::int64_t position, std::size_t pair) const {
+    const Turns at = turns(position, pair);
+    double cosine = 0.0, sine = 0.0;
+    fill_cos_sin({&at, 1}, amplitude(pair), &cosine, &sine);
+    if (!in_bf16_) return {cosine, sine};
+    return {in_bf16(static_cast<float>(cosine)), in_bf16(static_cast<float>(sine))};
+  }
+
+  bool same_pair(const Turning& other, std::size_t j) const {
+    const Frequencies &a = frequencies_, &b = other.frequencies_;
+    return j < a.inv_freq.size() && j < b.inv_freq.size() && spec_.numerics == other.spec_.numerics &&
+           in_bf16_ == other.in_bf16_ && a.inv_freq[j] == b.inv_freq[j] && spec_.clockwise == other.spec_.clockwise &&
+           a.attention_factor == b.attention_factor &&
+           (spec_.numerics == Numerics::kFp32 || a.turns_per_token[j] == b.turns_per_token[j]);
+  }
+
+ private:
+  const RotarySpec& spec_;
+  bool in_bf16_;
+  Frequencies frequencies_;
+};
 
 // |a e^(i alpha) - b e^(i beta)| for alpha - beta = between: how far apart the two leave a channel pair of length 1.
 double distance(double a, double b, Turns between) {
   const double half = std::sin(signed_turns(between) * std::numbers::pi);
   return std::sqrt((a - b) * (a - b) + 4.0 * a * b * half * half);
+}
+
+// How far apart two sides leave a channel pair of length 1.
+double distance(const Turning& a, const Turning& b, std::int64_t position, std::size_t pair) {
+  if (a.by_phases() && b.by_phases())
+    return distance(a.amplitude(pair), b.amplitude(pair), a.turns(position, pair) - b.turns(position, pair));
+  return std::abs(a.point(position, pair) - b.point(position, pair));
 }
 
 // How far apart a pair's two results come over positions. Their distance grows with the angle between them, so that
@@ -197,12 +272,7 @@ class Apart {
       look(position, static_cast<Turns>(position) * step);
   }
 
-  const PairDifference& found() const { return found_; }
-
- private:
-  // |angle|, 2^63 for half a turn.
-  static Turns width_of(Turns between) { return static_cast<std::int64_t>(between) < 0 ? Turns{0} - between : between; }
-
+  /// What is known of one position.
   void note(std::int64_t position, double apart) {
     if (apart > tolerance_ && found_.first < 0) found_.first = position;
     if (apart <= found_.largest) return;
@@ -210,46 +280,88 @@ class Apart {
     found_.largest_at = position;
   }
 
+  const PairDifference& found() const { return found_; }
+
+ private:
+  // |angle|, 2^63 for half a turn.
+  static Turns width_of(Turns between) { return static_cast<std::int64_t>(between) < 0 ? Turns{0} - between : between; }
+
   double a_, b_, tolerance_;
   bool seen_ = false;
   Turns widest_ = 0;
   PairDifference found_;
 };
 
-KindDifference compare_kind(const std::string& name, const RotarySpec& a, const RotarySpec& b, std::int64_t length,
-                            double tolerance, ProgressLine& progress) {
-  KindDifference result(name, length);
-  result.structure = structure_of(a, b);
-  const Frequencies fa = value_or_refuse(make_frequencies(a, length)),
-                    fb = value_or_refuse(make_frequencies(b, length));
-  if (fa.softmax_scale_multiplier != fb.softmax_scale_multiplier)
-    result.structure.push_back({"softmax_scale_multiplier", fmt::format("{:.9g}", fa.softmax_scale_multiplier),
-                                fmt::format("{:.9g}", fb.softmax_scale_multiplier)});
-  const auto pairs = static_cast<std::size_t>(std::max(a.pairs(), b.pairs()));
-  const bool exact = a.numerics == Numerics::kExact && b.numerics == Numerics::kExact;
+// Two kinds of layers that belong together.
+struct KindPair {
+  std::string name;
+  const LayerKind *kind_a, *kind_b;
+  const EngineReading *a, *b;
+};
+
+// What no position is needed for.
+void note_structure(const KindPair& kind, const Turning& in_a, const Turning& in_b, KindDifference& result) {
+  result.structure = structure_of(*kind.a->spec, *kind.b->spec);
+  const double multiplier_a = in_a.frequencies().softmax_scale_multiplier,
+               multiplier_b = in_b.frequencies().softmax_scale_multiplier;
+  if (multiplier_a != multiplier_b)
+    result.structure.push_back(
+        {"softmax_scale_multiplier", fmt::format("{:.9g}", multiplier_a), fmt::format("{:.9g}", multiplier_b)});
+}
+
+void note_pair(const Apart& apart, std::size_t pair, KindDifference& result) {
+  PairDifference one = apart.found();
+  one.pair = static_cast<int>(pair);
+  if (one.first < 0) return;
+  if (result.first < 0 || one.first < result.first) result.first = one.first;
+  if (one.largest > result.worst.largest) result.worst = one;
+  result.pairs.push_back(one);
+}
+
+// The positions of --at alone, every pair of them.
+KindDifference compare_at(const KindPair& kind, const Form& form_a, const Form& form_b, const PositionList& positions,
+                          double tolerance) {
+  KindDifference result(kind.name, running_length_of(positions.largest()));
+  const Turning a(*kind.a->spec, form_a, result.length), b(*kind.b->spec, form_b, result.length);
+  note_structure(kind, a, b, result);
+  const auto pairs = static_cast<std::size_t>(std::max(kind.a->spec->pairs(), kind.b->spec->pairs()));
+  for (const std::int64_t position : positions.slice(0, positions.count())) {
+    AtPosition& one = result.at.emplace_back(AtPosition{position, std::vector<double>(pairs), 0});
+    for (std::size_t j = 0; j < pairs; ++j) one.apart[j] = distance(a, b, position, j);
+    one.furthest = static_cast<std::size_t>(std::max_element(one.apart.begin(), one.apart.end()) - one.apart.begin());
+  }
   for (std::size_t j = 0; j < pairs; ++j) {
-    const bool both = j < fa.inv_freq.size() && j < fb.inv_freq.size();
-    const bool alike = both && a.numerics == b.numerics && fa.inv_freq[j] == fb.inv_freq[j] &&
-                       a.clockwise == b.clockwise && fa.attention_factor == fb.attention_factor &&
-                       (a.numerics == Numerics::kFp32 || fa.turns_per_token[j] == fb.turns_per_token[j]);
-    if (alike) continue;
-    progress.show(fmt::format("{}, {} tokens: pair {} of {}", one_line(name), grouped(length), j, pairs));
-    Apart apart(amplitude_of(a, fa, j), amplitude_of(b, fb, j), tolerance);
-    const auto between = [&](std::int64_t position) {
-      return turns_at(a, fa, position, j) - turns_at(b, fb, position, j);
+    Apart apart(a.amplitude(j), b.amplitude(j), tolerance);
+    for (const AtPosition& one : result.at) apart.note(one.position, one.apart[j]);
+    note_pair(apart, j, result);
+  }
+  return result;
+}
+
+KindDifference compare_kind(const KindPair& kind, const Form& form_a, const Form& form_b, std::int64_t length,
+                            double tolerance, ProgressLine& progress) {
+  KindDifference result(kind.name, length);
+  const Turning a(*kind.a->spec, form_a, length), b(*kind.b->spec, form_b, length);
+  note_structure(kind, a, b, result);
+  const auto pairs = static_cast<std::size_t>(std::max(kind.a->spec->pairs(), kind.b->spec->pairs()));
+  for (std::size_t j = 0; j < pairs; ++j) {
+    if (a.same_pair(b, j)) continue;
+    progress.show(fmt::format("{}, {} tokens: pair {} of {}", one_line(kind.name), grouped(length), j, pairs));
+    Apart apart(a.amplitude(j), b.amplitude(j), tolerance);
+    const auto between = [&](std::int64_t position) { return a.turns(position, j) - b.turns(position, j); };
+    const auto look = [&](std::int64_t position) {
+      if (a.by_phases() && b.by_phases())
+        apart.look(position, between(position));
+      else
+        apart.note(position, distance(a, b, position, j));
     };
     const std::int64_t every = std::min(length, kEvery);
-    if (exact)
-      apart.look_at_steps(between(1), every);  // a phase is a product with its position
+    if (a.by_steps() && b.by_steps())
+      apart.look_at_steps(between(1), every);
     else
-      for (std::int64_t position = 0; position < every; ++position) apart.look(position, between(position));
-    if (length > kEvery) apart.look(length - 1, between(length - 1));
-    PairDifference one = apart.found();
-    one.pair = static_cast<int>(j);
-    if (one.first < 0) continue;
-    if (result.first < 0 || one.first < result.first) result.first = one.first;
-    if (one.largest > result.worst.largest) result.worst = one;
-    result.pairs.push_back(one);
+      for (std::int64_t position = 0; position < every; ++position) look(position);
+    if (length > kEvery) look(length - 1);
+    note_pair(apart, j, result);
   }
   return result;
 }
@@ -267,10 +379,18 @@ std::string shown_pairs(const std::vector<PairDifference>& pairs) {
   return text;
 }
 
+void print_positions(Output& out, const KindDifference& kind) {
+  out.write("            position   at most  in pair\n");
+  for (const AtPosition& one : kind.at)
+    out.write(fmt::format("  {:>18}  {:>8.3g}  {:>7}\n", grouped(one.position), one.apart[one.furthest],
+                          one.apart[one.furthest] > 0.0 ? std::to_string(one.furthest) : "-"));
+}
+
 void print_kind(Output& out, const KindDifference& kind) {
   out.write(fmt::format("\n{}, {} tokens: ", kind.name, grouped(kind.length)));
   if (kind.same()) {
     out.write("the same\n");
+    if (!kind.at.empty()) print_positions(out, kind);
     return;
   }
   if (kind.pairs.empty())
@@ -280,7 +400,8 @@ void print_kind(Output& out, const KindDifference& kind) {
                           kind.pairs.size() == 1 ? "pair" : "pairs", shown_pairs(kind.pairs)));
   for (const StructureDifference& one : kind.structure)
     out.write(fmt::format("  {}: {} | {}\n", one.what, one.a, one.b));
-  if (kind.pairs.empty()) return;
+  if (!kind.at.empty()) print_positions(out, kind);
+  if (kind.pairs.empty() || !kind.at.empty()) return;
   out.write(fmt::format("  by at most {:.3g} of a pair's length, at position {} in pair {}\n", kind.worst.largest,
                         grouped(kind.worst.largest_at), kind.worst.pair));
   // The pairs that part first, some of them between, and the one that parts most.
@@ -341,14 +462,20 @@ void write_kind(JsonOut& json, const KindDifference& kind) {
     json.end();
   }
   json.end();
+  if (!kind.at.empty()) {
+    json.key("at").begin_array();
+    for (const AtPosition& one : kind.at) {
+      json.begin_object();
+      json.field("position", one.position);
+      json.field("largest", one.apart[one.furthest]);
+      json.field("pair", static_cast<int>(one.furthest));
+      json.field("apart", one.apart);
+      json.end();
+    }
+    json.end();
+  }
   json.end();
 }
-
-struct KindPair {
-  std::string name;
-  const LayerKind *kind_a, *kind_b;
-  const EngineReading *a, *b;
-};
 
 // Kinds of one name belong together; a single kind on each side does so whatever its name.
 std::vector<KindPair> matched(const Side& a, const Side& b, const std::string& only,
@@ -389,27 +516,36 @@ std::vector<std::int64_t> lengths_of(const CompareArgs& args, const Side& a, con
   return lengths;
 }
 
+// Each of them gives a line of all pairs.
+PositionList positions_of(const std::string& text) {
+  constexpr std::uint64_t kMost = 65536;
+  PositionList positions = PositionList::parse(text, "--at");
+  if (positions.count() > kMost)
+    refuse("--at", fmt::format("want at most {} positions, got {}", kMost, positions.count()));
+  return positions;
+}
+
 int compare(const CompareArgs& args) {
-  if (args.b.empty() && !args.as_a && !args.as_b)
-    refuse("B", "want a second checkpoint, or --as ENGINE for another reading of the first, got neither");
   if (!(args.tolerance > 0.0 && args.tolerance < 2.0))
     refuse("--tolerance", fmt::format("want a number in (0, 2), got {}", args.tolerance));
+  if (!args.at.empty() && !args.lengths.empty()) refuse("--at", "want positions or --lengths, got both");
+  const std::optional<PositionList> at = args.at.empty() ? std::nullopt : std::optional(positions_of(args.at));
   const std::size_t comma = args.numerics.find(',');
-  const std::string numerics_a = args.numerics.substr(0, comma);
-  const std::string numerics_b = comma == std::string::npos ? numerics_a : args.numerics.substr(comma + 1);
-  for (const std::string& word : {numerics_a, numerics_b})
-    if (word != "exact" && word != "fp32")
-      refuse("--numerics", fmt::format("want exact, fp32 or one for each side, got \"{}\"", one_line(args.numerics)));
+  const Form form_a = form_of(args.numerics.substr(0, comma), args.numerics);
+  const Form form_b = comma == std::string::npos ? form_a : form_of(args.numerics.substr(comma + 1), args.numerics);
+  if (args.b.empty() && !args.as_a && !args.as_b && form_a.name == form_b.name)
+    refuse("B", "want a second checkpoint, --as ENGINE or --numerics A,B for another reading of the first, got none");
 
-  const Side a = read_side(args, args.a, args.as_a, "--a-as", numerics_a);
-  const Side b = read_side(args, args.b.empty() ? args.a : args.b, args.as_b, "--as", numerics_b);
+  const Side a = read_side(args, args.a, args.as_a, "--a-as", form_a);
+  const Side b = read_side(args, args.b.empty() ? args.a : args.b, args.as_b, "--as", form_b);
   std::vector<std::string> unmatched;
   const std::vector<KindPair> kinds = matched(a, b, args.kind, unmatched);
 
   ProgressLine progress;
   std::vector<KindDifference> differences;
+  const std::vector<std::int64_t> lengths = at ? std::vector{running_length_of(at->largest())} : lengths_of(args, a, b);
   for (const KindPair& kind : kinds)
-    for (const std::int64_t length : lengths_of(args, a, b)) {
+    for (const std::int64_t length : lengths) {
       const auto note_both = [&](KindDifference& one) {
         if (kind.a->query_temperature() != kind.b->query_temperature())
           one.structure.push_back({"query_temperature", shown_temperature(kind.a->query_temperature()),
@@ -418,7 +554,8 @@ int compare(const CompareArgs& args) {
           one.structure.push_back({"layers", shown_layers(kind.kind_a->layers), shown_layers(kind.kind_b->layers)});
       };
       if (kind.a->spec && kind.b->spec) {
-        differences.push_back(compare_kind(kind.name, *kind.a->spec, *kind.b->spec, length, args.tolerance, progress));
+        differences.push_back(at ? compare_at(kind, a.form, b.form, *at, args.tolerance)
+                                 : compare_kind(kind, a.form, b.form, length, args.tolerance, progress));
         note_both(differences.back());
         continue;
       }
@@ -446,7 +583,7 @@ int compare(const CompareArgs& args) {
     json.end();
     json.end();
   } else {
-    out.write(fmt::format("A  {} ({})\nB  {} ({})\n", one_line(a.title), numerics_a, one_line(b.title), numerics_b));
+    out.write(fmt::format("A  {} ({})\nB  {} ({})\n", one_line(a.title), a.form.name, one_line(b.title), b.form.name));
     for (const Side* side : {&a, &b})
       for (std::size_t i = 0; i < side->readings.size(); ++i)
         for (const Departure& departure : side->readings[i].departures)
@@ -467,7 +604,9 @@ void add_compare(CLI::App& app, Work& work) {
   verb->add_option("a", args->a, "a config.json, a GGUF file, or a folder with config.json")
       ->required()
       ->type_name("A");
-  verb->add_option("b", args->b, "another one (default: A again, by the conventions of --as)")->type_name("B");
+  verb->add_option("b", args->b,
+                   "another one (default: A again, by the conventions of --as or in the other --numerics)")
+      ->type_name("B");
   verb->add_option_function<std::string>(
           "--as", [args](const std::string& name) { args->as_b = name; },
           "read B by an engine's conventions (docs/divergences.md): hf, vllm or llama.cpp (default: by the "
@@ -483,11 +622,15 @@ void add_compare(CLI::App& app, Work& work) {
                    "running lengths to compare at, each over all positions below it: 4k,128k (default: the trained and "
                    "the claimed ones)")
       ->type_name("LIST");
+  verb->add_option("--at", args->at,
+                   "these positions alone, with every pair in --json: 0,1000000,0:4096:64 (instead of --lengths)")
+      ->type_name("LIST");
   verb->add_option("--tolerance", args->tolerance,
                    "how far apart two results of a pair of length 1 may be (default 0.001)")
       ->type_name("X");
   verb->add_option("--numerics", args->numerics,
-                   "exact, fp32, or one for each side: exact,fp32 shows what a float32 phase costs (default exact)")
+                   "exact; fp32, a float32 phase; bf16, its cosines and sines rounded to bfloat16 as in a cache of the "
+                   "model's dtype; or one for each side (default exact)")
       ->type_name("A[,B]");
   verb->add_option("--family", args->family, "follow this model family's conventions, whatever model_type says")
       ->type_name("NAME");
@@ -500,7 +643,8 @@ void add_compare(CLI::App& app, Work& work) {
       "  ropewalk compare config.json --as vllm\n"
       "  ropewalk compare old/config.json new/config.json --check\n"
       "  ropewalk compare model.gguf config.json --lengths 8k,128k\n"
-      "  ropewalk compare config.json --as hf --numerics exact,fp32 --lengths 1m");
+      "  ropewalk compare config.json --as hf --numerics exact,fp32 --lengths 1m\n"
+      "  ropewalk compare config.json --numerics exact,bf16 --at 1000,1000000,1000000000");
   verb->callback([args, &work] { work = [args] { return compare(*args); }; });
 }
 

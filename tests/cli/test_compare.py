@@ -5,6 +5,8 @@ import os
 import re
 import subprocess
 
+import ml_dtypes
+import mpmath
 import numpy as np
 import pytest
 from tool import BINARY, LLAMA, ROOT, SCALED, ok, refused, run
@@ -114,6 +116,42 @@ def test_what_a_float32_phase_costs(config):
     assert 0.01 < found[1]["largest"] < 0.1 and found[1]["first_position"] > 8192
 
 
+def exact_points(positions, theta, pairs):
+    with mpmath.workdps(60):
+        return np.array([[complex(mpmath.expj(position * mpmath.power(theta, mpmath.mpf(-j) / pairs))) for j in range(pairs)]
+                         for position in positions])
+
+
+def test_positions_that_are_asked_for_show_every_pair(config):
+    """Against the float32 chain written out, and bfloat16 of another package."""
+    path = config(LLAMA | {"rope_theta": 10000.0})
+    positions = [0, 1, 4097, 999_999, 2**24 + 1, 10**9, 2**36]
+    inv_freq = np.float32(1) / (10000.0 ** np.arange(0, 1, 1 / 32)).astype(np.float32)
+    angles = (np.array(positions).astype(np.float32)[:, None] * inv_freq).astype(np.float64)
+    exact = exact_points(positions, 10000, 32)
+    rounded = [part.astype(np.float32).astype(ml_dtypes.bfloat16).astype(np.float64) for part in (np.cos(angles), np.sin(angles))]
+    for numerics, theirs in [("fp32", np.exp(1j * angles)), ("bf16", rounded[0] + 1j * rounded[1])]:
+        want = np.abs(theirs - exact)
+        (kind,) = compared(path, "--numerics", f"exact,{numerics}", "--at", ",".join(map(str, positions)))["kinds"]
+        assert [one["position"] for one in kind["at"]] == positions
+        got = np.array([one["apart"] for one in kind["at"]])
+        assert np.abs(got - want).max() < 1e-6
+        assert [one["largest"] for one in kind["at"]] == list(got.max(axis=1))
+        assert [one["pair"] for one in kind["at"]] == list(got.argmax(axis=1))
+        assert [one["pair"] for one in kind["pairs"]] == list(np.flatnonzero(got.max(axis=0) > 1e-3))
+    (kind,) = compared(path, path, "--at", "0,1000000000")["kinds"]
+    assert kind["same"] and not np.any([one["apart"] for one in kind["at"]])
+
+
+def test_a_position_has_the_distance_that_its_length_has(config):
+    path = config(LLAMA | {"rope_theta": 10000.0})
+    for numerics in ("exact,fp32", "exact,bf16", "bf16,fp32"):
+        (kind,) = compared(path, "--numerics", numerics, "--lengths", "40000")["kinds"]
+        worst = max(kind["pairs"], key=lambda one: one["largest"])
+        (again,) = compared(path, "--numerics", numerics, "--at", str(worst["largest_at"]))["kinds"]
+        assert again["at"][0]["largest"] == worst["largest"] and again["at"][0]["pair"] == worst["pair"]
+
+
 def test_kinds_are_matched_by_name(config):
     gemma = {"model_type": "gemma3_text", "hidden_size": 640, "num_attention_heads": 4, "head_dim": 256,
              "num_hidden_layers": 6, "max_position_embeddings": 32768, "sliding_window": 512, "rope_theta": 1e6,
@@ -218,7 +256,11 @@ def test_wrong_words_are_refused(config):
     refused("compare", path, path, "--as", "tgi", says=("--as", "vllm"))
     refused("compare", path, "--as", "", says=("ropewalk: --as: want hf, vllm or llama.cpp, got \"\""))
     refused("compare", path, path, "--a-as", "", says=("ropewalk: --a-as: want hf, vllm or llama.cpp, got \"\""))
-    refused("compare", path, path, "--numerics", "bf16", says="--numerics")
+    refused("compare", path, path, "--numerics", "fp16", says="ropewalk: --numerics: want exact, fp32, bf16")
+    refused("compare", path, "--numerics", "bf16", says="--numerics A,B")
+    refused("compare", path, path, "--at", "x", says="--at")
+    refused("compare", path, path, "--at", "0:65537", says="want at most 65536 positions, got 65537")
+    refused("compare", path, path, "--at", "1", "--lengths", "4k", says="--at: want positions or --lengths, got both")
     refused("compare", path, path, "--tolerance", "0", says="--tolerance")
     refused("compare", path, path, "--kind", "none", says="--kind")
     refused("compare", path, path, "--lengths", "x", says="--lengths")
