@@ -1,0 +1,130 @@
+// ropewalk explore: one HTML page in which to see what positions do, with the library inside.
+
+#include "cli/embedded.hpp"
+#include "cli/explore/spec_json.hpp"
+#include "cli/output.hpp"
+#include "cli/refusal.hpp"
+#include "cli/units.hpp"
+#include "cli/verbs.hpp"
+
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <memory>
+#include <string>
+
+namespace ropewalk::cli {
+namespace {
+
+struct ExploreArgs {
+  CheckpointArgs checkpoint;
+  std::string eval;
+  std::string out = "explorer.html";
+};
+
+// What `ropewalk eval --json` wrote, as text that may stand inside a script element.
+std::string evaluation_in(const std::string& path) {
+  constexpr std::uintmax_t kMostBytes = 16 << 20;
+  std::error_code trouble;
+  const std::uintmax_t bytes = std::filesystem::file_size(path, trouble);
+  std::ifstream file(path, std::ios::binary);
+  if (trouble || !file) refuse(path, "want the JSON of ropewalk eval, got no readable file", Code::kUnavailable);
+  if (bytes > kMostBytes)
+    refuse(path,
+           fmt::format("want the JSON of ropewalk eval, got a file of {}", shown_bytes(static_cast<double>(bytes))));
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  const nlohmann::json data = nlohmann::json::parse(text, nullptr, false);
+  if (data.is_discarded()) refuse(path, "want JSON, got something else");
+  if (!data.is_object() || !data.contains("perplexity") || !data["perplexity"].is_array() || data["perplexity"].empty())
+    refuse(path, "want the JSON of ropewalk eval --json, got no list \"perplexity\"");
+  std::string safe;  // "<" only stands in JSON's strings, where an escape means the same
+  for (const char c : data.dump(-1, ' ', true)) safe += c == '<' ? std::string("\\u003c") : std::string(1, c);
+  return safe;
+}
+
+// What the page begins with: the kinds of layers that rotate, and what was measured.
+std::string given_in(const ExploreArgs& args) {
+  std::string out;
+  JsonOut json(out);
+  json.begin_object();
+  if (!args.checkpoint.path.empty()) {
+    const CheckpointPositions positions = read_checkpoint(args.checkpoint);
+    const std::string shown = std::filesystem::path(args.checkpoint.path).filename().string();
+    const std::string title = shown.empty() || shown == "config.json" ? positions.model_type : shown;
+    json.key("kinds").begin_array();
+    bool any = false;
+    for (const LayerKind& kind : positions.kinds) {
+      if (!kind.spec) continue;
+      any = true;
+      json.begin_object();
+      json.field("name", kind.name);
+      json.field("title", one_line(kind.name == "default" ? title : title + ", " + kind.name));
+      json.field("trained", positions.trained_context > 0 ? positions.trained_context : positions.max_context);
+      json.key("spec");
+      write_spec(json, *kind.spec);
+      json.end();
+    }
+    json.end();
+    if (!any) refuse(positions.source, "want a checkpoint that rotates, got one whose layers do not");
+  }
+  json.end();
+  return out;
+}
+
+int explore(const ExploreArgs& args) {
+  if (kExplorerPage.empty())
+    throw std::runtime_error(
+        "explore: want a build with the explorer's page (docs/explore.md), got one without it: emscripten or esbuild "
+        "was "
+        "not there");
+  const std::string given = given_in(args);
+  const std::string evaluation = args.eval.empty() ? std::string() : evaluation_in(args.eval);
+  if (args.out != "-") want_file_of_its_own("--out", args.out, {args.checkpoint.path, args.eval});
+  Output out = Output::to(args.out);
+  for (std::string_view rest = kExplorerPage; !rest.empty();) {
+    constexpr std::string_view kGiven = "@GIVEN@", kEvaluation = "@EVALUATION@";
+    const std::size_t at = std::min(rest.find(kGiven), rest.find(kEvaluation));
+    out.write(rest.substr(0, at));
+    if (at == std::string_view::npos) break;
+    const bool is_given = rest.substr(at).starts_with(kGiven);
+    out.write(is_given ? given : evaluation.empty() ? "null" : evaluation);
+    rest.remove_prefix(at + (is_given ? kGiven : kEvaluation).size());
+  }
+  out.finish();
+  if (args.out != "-") fmt::print("{}\n", one_line(args.out));
+  return kDone;
+}
+
+}  // namespace
+
+void add_explore(CLI::App& app, Work& work) {
+  CLI::App* verb =
+      app.add_subcommand("explore", "one HTML page in which to see what positions do; it needs no network");
+  auto args = std::make_shared<ExploreArgs>();
+  verb->add_option(
+          "path", args->checkpoint.path,
+          "a config.json, a GGUF file, or a folder with config.json: what the page begins with (default: one of "
+          "its own)")
+      ->type_name("PATH");
+  verb->add_option("--family", args->checkpoint.family,
+                   "follow this model family's conventions, whatever model_type says")
+      ->type_name("NAME");
+  verb->add_option("--part", args->checkpoint.part,
+                   "a part of a config.json of several: vision, audio, talker.text (default: the language model)")
+      ->type_name("NAME");
+  verb->add_option("--eval", args->eval, "the JSON of ropewalk eval, whose curves the page shows")->type_name("FILE");
+  verb->add_option("--out", args->out, "where the page goes (default explorer.html; - is stdout)")->type_name("FILE");
+  verb->footer(
+      "The page holds the library as WebAssembly, so that it may be sent to somebody; its address holds what it "
+      "shows.\n"
+      "Examples:\n"
+      "  ropewalk explore\n"
+      "  ropewalk explore model.gguf --eval results.json --out model.html");
+  verb->callback([args, &work] { work = [args] { return explore(*args); }; });
+}
+
+}  // namespace ropewalk::cli

@@ -1,0 +1,81 @@
+// Wavelengths against the trained length, and what each scaling makes of them.
+
+import { Curves, powers } from "../charts.mjs";
+import { grouped, short, tokens } from "../numbers.mjs";
+import { METHODS, withScaling } from "../scalings.mjs";
+
+export const html = `
+<p>A pair whose wavelength is longer than the training never finished a turn there: beyond it, it points where the model has never seen it point. Each scaling
+answers in another way; all of them are drawn with the factor chosen here.</p>
+<div class="choices" id="methods" role="group" aria-label="Scalings shown"></div>
+<div class="choices"><label>factor <input id="rows-factor" type="number" min="1" max="1024" step="any"></label>
+<label><input type="radio" name="wave-what" value="wavelength"> wavelengths</label>
+<label><input type="radio" name="wave-what" value="ratio"> of the unscaled frequency</label></div>
+<div class="plot"><canvas role="img" aria-label="Wavelength of each pair under each scaling; the table has how many never finish a turn"></canvas></div>
+<div class="scroll"><table id="turns"><caption></caption><thead><tr><th scope="col">scaling</th><th scope="col">never finish a turn</th><th scope="col">shortest</th><th scope="col">longest wavelength</th><th scope="col">on cos and sin</th></tr></thead><tbody></tbody></table></div>
+<p class="reading" aria-live="polite"></p>`;
+
+export function make(element, { library, store }) {
+  const curves = new Curves(element.querySelector("canvas")), [caption, body] = ["caption", "tbody"].map((name) => element.querySelector(name));
+  const reading = element.querySelector(".reading"), factor = element.querySelector("#rows-factor"), boxes = new Map();
+  for (const [key, { name }] of Object.entries(METHODS)) {
+    const label = document.createElement("label"), box = Object.assign(document.createElement("input"), { type: "checkbox" });
+    label.append(box, name);
+    element.querySelector("#methods").append(label);
+    boxes.set(key, box);
+    box.addEventListener("change", () => store.set({ rows: { ...store.state.rows, methods: [...boxes].filter(([, one]) => one.checked).map(([one]) => one) } }));
+  }
+  factor.addEventListener("change", () => factor.checkValidity() && store.set({ rows: { ...store.state.rows, factor: Number(factor.value) } }));
+  for (const radio of element.querySelectorAll("[name=wave-what]")) radio.addEventListener("change", () => store.set({ rows: { ...store.state.rows, what: radio.value } }));
+
+  // One row a scaling: the encoding as it is, then each method on its own ladder.
+  const rows = (state) => {
+    const length = Math.round(state.trained * state.rows.factor), out = [{ label: "as it is", spec: state.spec }];
+    for (const key of state.rows.methods) {
+      const spec = withScaling(state.spec, key, state.rows.factor, state.trained);
+      if (spec) out.push({ label: METHODS[key].name, spec });
+    }
+    return out.map((one) => ({ ...one, frequencies: library.frequencies(one.spec, length) }));
+  };
+  const wavelength = (frequency) => (2 * Math.PI) / frequency;
+
+  store.listen(["spec", "trained", "rows", "pair"], (state, changed) => {
+    for (const [key, box] of boxes) {
+      box.checked = state.rows.methods.includes(key);
+      box.disabled = withScaling(state.spec, key, 2, state.trained) === null;
+    }
+    if (document.activeElement !== factor) factor.value = state.rows.factor;
+    for (const radio of element.querySelectorAll("[name=wave-what]")) radio.checked = radio.value === state.rows.what;
+    const all = rows(state), plain = library.frequencies(withScaling(state.spec, "none", 1, state.trained) ?? state.spec, 0).invFreq;
+    const ratio = state.rows.what === "ratio";
+    curves.show({
+      sets: all.map(({ label, frequencies }) => ({
+        label, dots: true,
+        points: [...frequencies.invFreq].map((f, j) => ({ x: j, y: ratio ? f / plain[j] : wavelength(f) })).filter(({ y }) => Number.isFinite(y)),
+      })),
+      x: { title: "pair", min: 0, max: library.pairs(state.spec) - 1 },
+      y: ratio ? { title: "of the unscaled frequency", min: 0 }
+        : { title: "wavelength, tokens", type: "logarithmic", afterBuildTicks: powers(10), ticks: { callback: (value) => (value >= 1e6 ? value.toExponential(0).replace("+", "") : grouped(value)) } },
+      marks: [...(ratio ? [] : [{ y: state.trained, label: `trained on ${tokens(state.trained)} tokens` }]), { x: Math.min(state.pair, library.pairs(state.spec) - 1), label: "the chosen pair" }],
+      tip: { title: (items) => (items.length ? `pair ${items[0].parsed.x}` : ""), label: (item) => ` ${item.dataset.label}: ${short(item.parsed.y)}` },
+    });
+    if (changed.size === 1 && changed.has("pair")) return;
+    caption.textContent = `Of ${library.pairs(state.spec)} pairs within ${grouped(state.trained)} tokens`;
+    body.replaceChildren(...all.map(({ label, frequencies }) => {
+      const lengths = [...frequencies.invFreq].map(wavelength), never = lengths.filter((one) => one > state.trained).length, row = document.createElement("tr");
+      row.dataset.never = never;
+      row.append(Object.assign(document.createElement("th"), { scope: "row", textContent: label }),
+        ...[never, short(Math.min(...lengths)), short(Math.max(...lengths)), short(frequencies.attentionFactor)].map((text) => Object.assign(document.createElement("td"), { textContent: text })));
+      return row;
+    }));
+    const never = Number(body.rows[0].dataset.never);
+    reading.textContent = `${never} of ${library.pairs(state.spec)} pairs never finish a turn within ${grouped(state.trained)} tokens${state.p >= state.trained ? `; the position chosen is beyond that` : ""}.`;
+  });
+
+  return {
+    csv: (state) => {
+      const all = rows(state);
+      return { head: ["pair", ...all.map(({ label }) => label + " wavelength")], rows: [...all[0].frequencies.invFreq].map((_, j) => [j, ...all.map(({ frequencies }) => wavelength(frequencies.invFreq[j]))]) };
+    },
+  };
+}
