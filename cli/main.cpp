@@ -58,6 +58,7 @@ int run(int argc, char** argv) {
   add_convert(app, work);
   add_cache(app, work);
   add_bench(app, work);
+  add_explore(app, work);
   for (CLI::App* verb : app.get_subcommands({})) verb->allow_extras();
   try {
     app.parse(argc, argv);

@@ -25,6 +25,7 @@ void add_conform(CLI::App& app, Work& work);
 void add_convert(CLI::App& app, Work& work);
 void add_cache(CLI::App& app, Work& work);
 void add_bench(CLI::App& app, Work& work);
+void add_explore(CLI::App& app, Work& work);
 
 /// The options that every verb about a checkpoint's positions shares.
 struct CheckpointArgs {
