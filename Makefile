@@ -1,7 +1,7 @@
 # make demo     a real language model, a table and a picture of where its positions stop carrying
 # make test     every test: C++, Python, parity with transformers and torch, the kernels for AArch64 and WebAssembly
 # make sanitize the tests once more under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer, built anew (an hour)
-# make build    build/ropewalk
+# make build    build/ropewalk, with the page of `ropewalk explore` inside
 # make lab      the experiments of lab/ that are not made yet (an hour or two from nothing), their pictures and tables
 # make javascript  build-wasm/javascript: the library as WebAssembly and the module that loads it
 # make docs     the documentation as a site, build/site/index.html, which opens from a file
@@ -50,32 +50,37 @@ LAB_ARGS ?=
 
 .PHONY: help
 help:
-	@sed -n '1,8p' Makefile | sed 's/^# //'
+	@sed -n '1,9p' Makefile | sed 's/^# //'
 
 .PHONY: system
 system:
 	@scripts/setup.sh
 
+# The explorer's page is made where build-wasm/javascript is there: always by `build` and `test`, and by the others if one
+# of these ran before, so that a demo waits for no emscripten.
 .PHONY: build
-build: system
+build: javascript tool
+
+.PHONY: tool
+tool: system
 	@$(AS_OWNER) cmake --preset release >/dev/null
 	@echo "building ropewalk ($(JOBS) jobs)"
 	@$(AS_OWNER) cmake --build --preset release --parallel $(JOBS) --target ropewalk_tool
 	@echo "built $(BIN)"
 
 .PHONY: demo
-demo: build
+demo: tool
 	@$(AS_OWNER) scripts/demo.sh "$(BIN)" "$(DEMO)" "$(DEMO_LENGTHS)" "$(DEMO_SCALINGS)" $(DEMO_ARGS)
 
 .PHONY: test
 test: system
-	@scripts/setup.sh --python $(if $(CROSS),--cross) --wasm
+	@scripts/setup.sh --python $(if $(CROSS),--cross) --wasm --browser
+	@$(AS_OWNER) cmake --preset wasm >/dev/null
+	@$(AS_OWNER) cmake --build --preset wasm --parallel $(JOBS)
 	@$(AS_OWNER) cmake --preset release-python >/dev/null
 	@$(AS_OWNER) cmake --build --preset release-python --parallel $(JOBS)
 	@$(if $(CROSS),$(AS_OWNER) cmake --preset aarch64 >/dev/null)
 	@$(if $(CROSS),$(AS_OWNER) cmake --build --preset aarch64 --parallel $(JOBS))
-	@$(AS_OWNER) cmake --preset wasm >/dev/null
-	@$(AS_OWNER) cmake --build --preset wasm --parallel $(JOBS)
 	@$(AS_OWNER) scripts/test.sh
 
 .PHONY: javascript

@@ -4,7 +4,9 @@
 #   setup.sh             Debian packages
 #   setup.sh --python    these, and .venv with what the Python tests compare with (requirements-test.txt)
 #   setup.sh --cross     these, and the compiler for AArch64 and the emulator that runs its tests
-#   setup.sh --wasm      these, and emscripten (110 MB to fetch, 900 MB on the disk, 20 s) with a node to run its tests
+#   setup.sh --wasm      these, and emscripten (110 MB to fetch, 900 MB on the disk, 20 s) with a node to run its tests and
+#                        esbuild, which puts the explorer's page together
+#   setup.sh --browser   these, and chromium with its driver for tests of the explorer's page (120 MB to fetch, 380 MB)
 #
 # May be run any number of times; with everything there it asks no network and takes a second. PYTHON names the
 # interpreter of the environment (default: python3).
@@ -19,7 +21,8 @@ needed="g++ cmake ninja-build make pkg-config python3 python3-venv python3-dev g
 libbenchmark-dev nlohmann-json3-dev libcli11-dev libfmt-dev libpcre2-dev libssl-dev libjs-chart.js"
 # Without these all builds and runs: the demo takes the text in lab/, and formatting is not checked.
 cross="g++-aarch64-linux-gnu qemu-user googletest"
-wasm="emscripten node-acorn node-typescript googletest"
+wasm="emscripten node-acorn node-typescript googletest esbuild"
+browser="chromium chromium-driver"
 wished="bible-kjv jargon-text clang-format-14"
 
 say() { echo "setup: $*" >&2; }
@@ -125,12 +128,13 @@ for argument in "$@"; do
       # Any node does; Debian's where there is none.
       if ! command -v node >/dev/null && ! command -v nodejs >/dev/null; then needed="$needed nodejs"; fi
       ;;
+    --browser) needed="$needed $browser" ;;
     -h | --help)
-      sed -n '2,10s/^# \{0,1\}//p' "$0"
+      sed -n '2,12s/^# \{0,1\}//p' "$0"
       exit 0
       ;;
     *)
-      say "$argument: want --python, --cross, --wasm or nothing"
+      say "$argument: want --python, --cross, --wasm, --browser or nothing"
       exit 2
       ;;
   esac

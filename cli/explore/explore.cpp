@@ -11,36 +11,59 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <memory>
+#include <stdexcept>
 #include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
 
 namespace ropewalk::cli {
 namespace {
 
 struct ExploreArgs {
   CheckpointArgs checkpoint;
+  bool path_given = false;
   std::string eval;
   std::string out = "explorer.html";
 };
 
-// What `ropewalk eval --json` wrote, as text that may stand inside a script element.
+// What `ropewalk eval --json` wrote, as text that may stand inside a script element. What the page draws of it is
+// looked at here (explorer/src/evaluation.mjs has the same words for a file that is opened there).
 std::string evaluation_in(const std::string& path) {
   constexpr std::uintmax_t kMostBytes = 16 << 20;
   std::error_code trouble;
   const std::uintmax_t bytes = std::filesystem::file_size(path, trouble);
   std::ifstream file(path, std::ios::binary);
-  if (trouble || !file) refuse(path, "want the JSON of ropewalk eval, got no readable file", Code::kUnavailable);
+  if (trouble || !file) refuse(path, "want the JSON of ropewalk eval --json, got no readable file");
   if (bytes > kMostBytes)
-    refuse(path,
-           fmt::format("want the JSON of ropewalk eval, got a file of {}", shown_bytes(static_cast<double>(bytes))));
+    refuse(path, fmt::format("want the JSON of ropewalk eval --json, got a file of {}",
+                             shown_bytes(static_cast<double>(bytes))));
   const std::string text{std::istreambuf_iterator<char>(file), {}};
   const nlohmann::json data = nlohmann::json::parse(text, nullptr, false);
   if (data.is_discarded()) refuse(path, "want JSON, got something else");
-  if (!data.is_object() || !data.contains("perplexity") || !data["perplexity"].is_array() || data["perplexity"].empty())
-    refuse(path, "want the JSON of ropewalk eval --json, got no list \"perplexity\"");
+  const auto points = data.is_object() ? data.find("perplexity") : data.end();
+  if (points == data.end() || !points->is_array() || points->empty())
+    refuse(path, "perplexity: want the measurements of ropewalk eval --json, got none");
+  for (std::size_t i = 0; i < points->size(); ++i) {
+    const nlohmann::json& point = (*points)[i];
+    const auto want = [&](const char* field, const char* what, auto is) {
+      const nlohmann::json got = point.is_object() ? point.value(field, nlohmann::json()) : nlohmann::json();
+      if (is(got)) return;
+      const std::string shown = got.dump(-1, ' ', true);
+      refuse(path, fmt::format("perplexity[{}].{}: want {}, got {}", i, field, what, shown.substr(0, 80)));
+    };
+    want("series", "a string", [](const nlohmann::json& got) { return got.is_string(); });
+    want("length", "a whole number of tokens",
+         [](const nlohmann::json& got) { return got.is_number_integer() && got > 0; });
+    want("perplexity", "a number", [](const nlohmann::json& got) { return got.is_number(); });
+  }
   std::string safe;  // "<" only stands in JSON's strings, where an escape means the same
   for (const char c : data.dump(-1, ' ', true)) safe += c == '<' ? std::string("\\u003c") : std::string(1, c);
   return safe;
@@ -51,7 +74,7 @@ std::string given_in(const ExploreArgs& args) {
   std::string out;
   JsonOut json(out);
   json.begin_object();
-  if (!args.checkpoint.path.empty()) {
+  if (args.path_given) {
     const CheckpointPositions positions = read_checkpoint(args.checkpoint);
     const std::string shown = std::filesystem::path(args.checkpoint.path).filename().string();
     const std::string title = shown.empty() || shown == "config.json" ? positions.model_type : shown;
@@ -78,12 +101,14 @@ std::string given_in(const ExploreArgs& args) {
 int explore(const ExploreArgs& args) {
   if (kExplorerPage.empty())
     throw std::runtime_error(
-        "explore: want a build with the explorer's page (docs/explore.md), got one without it: emscripten or esbuild "
-        "was "
-        "not there");
+        "explore: want a tool with the explorer's page inside, got one built without it: run `make build`");
+  for (const auto& [option, word] :
+       {std::pair{"--family", args.checkpoint.family}, std::pair{"--part", args.checkpoint.part}})
+    if (!args.path_given && !word.empty()) refuse(option, "want a PATH that it is about, got none");
   const std::string given = given_in(args);
   const std::string evaluation = args.eval.empty() ? std::string() : evaluation_in(args.eval);
-  if (args.out != "-") want_file_of_its_own("--out", args.out, {args.checkpoint.path, args.eval});
+  want_file_of_its_own("--out", args.out,
+                       {args.checkpoint.path, args.path_given ? args.checkpoint.path + "/config.json" : "", args.eval});
   Output out = Output::to(args.out);
   for (std::string_view rest = kExplorerPage; !rest.empty();) {
     constexpr std::string_view kGiven = "@GIVEN@", kEvaluation = "@EVALUATION@";
@@ -95,7 +120,7 @@ int explore(const ExploreArgs& args) {
     rest.remove_prefix(at + (is_given ? kGiven : kEvaluation).size());
   }
   out.finish();
-  if (args.out != "-") fmt::print("{}\n", one_line(args.out));
+  if (args.out != "-" && !args.out.empty()) fmt::print("{}\n", one_line(args.out));
   return kDone;
 }
 
@@ -116,15 +141,19 @@ void add_explore(CLI::App& app, Work& work) {
   verb->add_option("--part", args->checkpoint.part,
                    "a part of a config.json of several: vision, audio, talker.text (default: the language model)")
       ->type_name("NAME");
-  verb->add_option("--eval", args->eval, "the JSON of ropewalk eval, whose curves the page shows")->type_name("FILE");
+  verb->add_option("--eval", args->eval, "the JSON of ropewalk eval --json, whose curves the page shows")
+      ->type_name("FILE");
   verb->add_option("--out", args->out, "where the page goes (default explorer.html; - is stdout)")->type_name("FILE");
   verb->footer(
       "The page holds the library as WebAssembly, so that it may be sent to somebody; its address holds what it "
       "shows.\n"
       "Examples:\n"
       "  ropewalk explore\n"
-      "  ropewalk explore model.gguf --eval results.json --out model.html");
-  verb->callback([args, &work] { work = [args] { return explore(*args); }; });
+      "  ropewalk explore model.gguf --eval eval.json --out model.html");
+  verb->callback([args, verb, &work] {
+    args->path_given = verb->count("path") > 0;
+    work = [args] { return explore(*args); };
+  });
 }
 
 }  // namespace ropewalk::cli

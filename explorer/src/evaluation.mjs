@@ -1,17 +1,22 @@
 // The JSON of `ropewalk eval --json` as curves.
 
-/// Throws an Error of one line, "path: want ..., got ...", for what is no such file.
-export function readEvaluation(data) {
+/// Throws an Error of one line, "source: path: want ..., got ...", for what is no such file: the line of
+/// `ropewalk explore --eval` (cli/explore/explore.cpp).
+export function readEvaluation(data, source) {
+  const refuse = (line) => {
+    throw new Error(`${source}: ${line}`);
+  };
   const points = data?.perplexity;
-  if (!Array.isArray(points) || !points.length) throw new Error('perplexity: want the measurements of ropewalk eval --json, got none');
+  if (!Array.isArray(points) || !points.length) refuse("perplexity: want the measurements of ropewalk eval --json, got none");
   const series = new Map();
   points.forEach((point, i) => {
-    const { series: label, length } = point ?? {}, perplexity = Number(point?.perplexity);
-    if (typeof label !== "string") throw new Error(`perplexity[${i}].series: want a string, got ${JSON.stringify(label)}`);
-    if (!Number.isInteger(length) || length < 1) throw new Error(`perplexity[${i}].length: want a whole number of tokens, got ${JSON.stringify(length)}`);
-    if (Number.isNaN(perplexity)) throw new Error(`perplexity[${i}].perplexity: want a number, got ${JSON.stringify(point.perplexity)}`);
+    const { series: label, length, perplexity } = point ?? {};
+    const want = (field, what, is) => is || refuse(`perplexity[${i}].${field}: want ${what}, got ${(JSON.stringify(point?.[field]) ?? "null").slice(0, 80)}`);
+    want("series", "a string", typeof label === "string");
+    want("length", "a whole number of tokens", Number.isInteger(length) && length > 0);
+    want("perplexity", "a number", typeof perplexity === "number");
     if (!series.has(label)) series.set(label, { label, points: [] });
-    if (Number.isFinite(perplexity)) series.get(label).points.push({ x: length, y: perplexity });
+    series.get(label).points.push({ x: length, y: perplexity });
   });
   const lengths = [...new Set(points.map(({ length }) => length))].sort((a, b) => a - b);
   for (const { points: some } of series.values()) some.sort((a, b) => a.x - b.x);

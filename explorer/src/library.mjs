@@ -65,6 +65,8 @@ class Library {
     this.#spec(fields).frequencies();
   }
   text = (fields) => this.#spec(fields).text;
+  /// Whether scores depend on distances alone, norms on nothing.
+  isRotation = (fields) => this.#spec(fields).isRotation;
   pairs = (fields) => this.#spec(fields).pairs;
   headDim = (fields) => fields.head_dim;
   /// A name for a curve: what tells specs apart at a glance.
@@ -89,7 +91,8 @@ class Library {
     const asked = { ...fields, numerics };
     return this.#turns.of(`${length} ${numerics} ${positions} ${JSON.stringify(fields)}`, () => {
       const list = BigInt64Array.from(positions), { axes } = this.#spec(asked);
-      return this.#rotary(asked, length).turns(axes > 1 ? Array.from({ length: axes }, () => list) : list);
+      const turns = this.#rotary(asked, length).turns(axes > 1 ? Array.from({ length: axes }, () => list) : list);
+      return fields.clockwise ? turns.map((turn) => -turn) : turns;
     });
   }
   /// Cosines and sines of every patch of an n x n grid, row by row.

@@ -131,7 +131,7 @@ function bindSpec(store, library, kindsOf) {
       } catch {
         data = undefined;  // the library says what is wrong with it
       }
-      if (data?.perplexity && data?.windows) store.set({ measured: readEvaluation(data) });
+      if (data?.perplexity && !data.model_type) store.set({ measured: readEvaluation(data, file.name) });
       else openCheckpoint(text, file.name);
     });
   };
@@ -156,6 +156,7 @@ function bindSpec(store, library, kindsOf) {
     $("scaling").value = scaling in METHODS ? scaling : "";
     $("factor-label").hidden = spec.scaling?.factor === undefined;
     $("text").textContent = `${name ? name + ": " : ""}${library.text(spec)}`;
+    $("beyond").hidden = library.isRotation(spec);
     if (name === "" && kinds.length) offer([]);
   });
   offer(kinds);
@@ -198,10 +199,11 @@ async function start() {
     decay: { what: "mean", kept: [] }, reach: 4096, order: "interleaved", bias: "0",
     rows: { methods: ["none", "linear", "ntk", "dynamic_ntk", "yarn", "llama3"], factor: 4, what: "ratio" },
     picture: { turning: "axial", size: 1, stretch: false, theta: 100, at: [5, 8] },
-    measured: evaluation ? readEvaluation(evaluation) : null,
+    measured: evaluation ? readEvaluation(evaluation, "--eval") : null,
   };
   const checked = (fragment) => {
-    const state = fromFragment(fragment, defaults);
+    const { state, wrong } = fromFragment(fragment, defaults);
+    refuse(wrong.length ? `address: want ${wrong.join(", ")} as this page writes it, got another` : "");
     try {
       library.check(state.spec);
       for (const spec of state.decay.kept) library.check(spec);

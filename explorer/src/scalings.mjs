@@ -7,13 +7,26 @@ export const METHODS = {
   dynamic_ntk: { name: "dynamic NTK", make: (factor, trained_context) => ({ kind: "dynamic_ntk", factor, trained_context }) },
   yarn: { name: "YaRN", make: (factor, trained_context) => ({ kind: "yarn", factor, trained_context }) },
   llama3: { name: "Llama 3", make: (factor, trained_context) => ({ kind: "llama3", factor, trained_context }) },
-  // Its divisors were searched for one checkpoint each: offered where a checkpoint brings them.
   longrope: { name: "LongRoPE", make: (factor, trained_context, spec) => (spec.scaling?.kind === "longrope" ? { ...spec.scaling, policy: "long" } : undefined) },
 };
+
+// LongRoPE's divisors are searched for, one a pair, for each checkpoint. Where a checkpoint brings none, these show of what
+// kind they are: about 1 for the fast pairs, the factor for the slowest, and no formula between.
+function shownDivisors(factor, trained_context, spec) {
+  const pairs = spec.rotary_dim / 2;
+  const long_factor = Array.from({ length: pairs }, (_, j) => 1 + ((factor - 1) * (1 - Math.cos((Math.PI * j) / Math.max(1, pairs - 1)))) / 2);
+  return { kind: "longrope", factor, trained_context, short_factor: long_factor.map(() => 1), long_factor, policy: "long" };
+}
 
 /// The encoding under another scaling; null where that has no meaning.
 export function withScaling(spec, method, factor, trained) {
   if (spec.given) return null;
   const scaling = METHODS[method].make(factor, trained, spec);
   return scaling === undefined ? null : { ...spec, scaling };
+}
+
+/// The same for a picture of what a method does: with made-up divisors where LongRoPE has none.
+export function shownScaling(spec, method, factor, trained) {
+  const scaled = withScaling(spec, method, factor, trained);
+  return scaled || spec.given || method !== "longrope" ? scaled : { ...spec, scaling: shownDivisors(factor, trained, spec) };
 }

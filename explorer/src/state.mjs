@@ -1,39 +1,62 @@
 // What the page shows, as plain data; every panel is a function of it, and the address holds it.
 
-export const MOST = 2n ** 36n;
+import { METHODS } from "./scalings.mjs";
 
-// Fields in the order of the address. `spec` is the encoding itself, in the words of the library's JavaScript face.
+export const MOST = 2n ** 36n;
+/// Distances to which the decay is drawn.
+export const REACHES = [6, 8, 10, 12, 14, 16, 18, 20, 22].map((e) => 2 ** e);
+
+const one = (...words) => (value) => words.includes(value);
+const whole = (low, high) => (value) => Number.isInteger(value) && value >= low && value <= high;
+const object = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
+const shortText = (value) => value.length <= 200;
+const number = (low, high) => (value) => typeof value === "number" && value >= low && value <= high;
+
+// Fields in the order of the address, each with what it has to be. `spec` is the encoding itself, in the words of the
+// library's JavaScript face, which checks it.
 const FIELDS = {
-  spec: { read: JSON.parse, write: JSON.stringify },
-  name: {},
-  trained: { read: Number, write: String },
-  p: { read: BigInt, write: String },
-  numerics: {},
-  words: {},
-  pair: { read: Number, write: String },
-  decay: { read: JSON.parse, write: JSON.stringify },
-  reach: { read: Number, write: String },
-  order: {},
-  bias: {},
-  rows: { read: JSON.parse, write: JSON.stringify },
-  picture: { read: JSON.parse, write: JSON.stringify },
+  spec: { read: JSON.parse, write: JSON.stringify, valid: object },
+  name: { valid: shortText },
+  trained: { read: Number, valid: whole(1, 2 ** 53) },
+  p: { read: BigInt, valid: (value) => value >= 0n && value <= MOST },
+  numerics: { valid: one("exact", "fp32", "bf16") },
+  words: { valid: shortText },
+  pair: { read: Number, valid: whole(0, 2 ** 20) },
+  decay: {
+    read: JSON.parse, write: JSON.stringify,
+    valid: (value) => object(value) && one("mean", "bound")(value.what) && Array.isArray(value.kept) && value.kept.length <= 7 && value.kept.every(object),
+  },
+  reach: { read: Number, valid: (value) => REACHES.includes(value) },
+  order: { valid: one("interleaved", "halves") },
+  bias: { valid: one(..."01234567") },
+  rows: {
+    read: JSON.parse, write: JSON.stringify,
+    valid: (value) => object(value) && Array.isArray(value.methods) && value.methods.every((key) => Object.hasOwn(METHODS, key)) && number(1, 1024)(value.factor) && one("ratio", "wavelength")(value.what),
+  },
+  picture: {
+    read: JSON.parse, write: JSON.stringify,
+    valid: (value) => object(value) && one("axial", "mixed")(value.turning) && one(1, 2)(value.size) && typeof value.stretch === "boolean" && number(1.01, 1e5)(value.theta) &&
+      Array.isArray(value.at) && value.at.length === 2 && value.at.every(whole(0, 16 * value.size - 1)),
+  },
 };
 
-/// The state of an address's fragment: what is not there, or is not what it should be, keeps its default.
+/// The state of an address's fragment. What is not there keeps its default, and so does what is not as it should be,
+/// whose names are `wrong`.
 export function fromFragment(fragment, defaults) {
-  const state = { ...defaults };
+  const state = { ...defaults }, wrong = [];
   for (const [key, text] of new URLSearchParams(fragment.replace(/^#/, ""))) {
-    const field = FIELDS[key];
+    const field = Object.hasOwn(FIELDS, key) ? FIELDS[key] : undefined;
     if (!field) continue;
+    let value;
     try {
-      const value = field.read ? field.read(text) : text;
-      if (typeof value === typeof defaults[key] && Array.isArray(value) === Array.isArray(defaults[key]) && value === value) state[key] = value;
+      value = field.read ? field.read(text) : text;
     } catch {
-      // An address cut short or typed by hand: the rest of it still counts.
+      // Cut short, or typed by hand.
     }
+    if (value !== undefined && field.valid(value)) state[key] = value;
+    else wrong.push(key);
   }
-  if (state.p < 0n || state.p > MOST) state.p = defaults.p;
-  return state;
+  return { state, wrong };
 }
 
 export function toFragment(state, defaults) {

@@ -1,7 +1,8 @@
 // The pairs of a head as hands of clocks.
 
 import { css, surface } from "../draw.mjs";
-import { grouped, radians, short } from "../numbers.mjs";
+import { bfloat16, grouped, radians, short } from "../numbers.mjs";
+import { apart } from "../sentence.mjs";
 
 export const html = `
 <p>One clock a pair. The hand is where the pair's two channels point after the turn by position &times; frequency; the first pairs are the fast ones.</p>
@@ -10,8 +11,8 @@ export const html = `
   <label><input type="radio" name="numerics" value="fp32"> float32 phase</label>
   <label><input type="radio" name="numerics" value="bf16"> bfloat16 table</label>
 </div>
-<div><canvas class="canvas" tabindex="0" role="application" aria-label="Clocks, one a pair; the arrow keys choose a pair"></canvas></div>
-<p class="reading" aria-live="polite"></p>`;
+<div><canvas class="canvas" tabindex="0" role="slider" aria-valuemin="0" aria-label="Clocks, one a pair; the arrow keys choose a pair"></canvas></div>
+<p class="reading"></p>`;
 
 const SIZE = 46;  // CSS pixels of a clock's place
 
@@ -37,7 +38,11 @@ export function make(element, { library, store }) {
     for (const radio of element.querySelectorAll("input")) radio.checked = radio.value === state.numerics;
     const pairs = library.pairs(state.spec), length = Number(state.p) + 1;
     const exact = library.turns(state.spec, [state.p], "exact", length);
-    const shown = state.numerics === "exact" ? exact : library.turns(state.spec, [state.p], "fp32", length);
+    const fp32 = state.numerics === "exact" ? null : library.turns(state.spec, [state.p], "fp32", length);
+    const theirs = (pair) => {
+      const angle = radians(fp32[pair]);
+      return state.numerics === "fp32" ? angle : Math.atan2(bfloat16(Math.sin(angle)), bfloat16(Math.cos(angle)));
+    };
     const across = columns(canvas.parentElement.clientWidth), rows = Math.ceil(pairs / across);
     const { context, width } = surface(canvas, rows * SIZE);
     context.clearRect(0, 0, width, rows * SIZE);
@@ -60,15 +65,17 @@ export function make(element, { library, store }) {
       context.arc(x, y, radius, 0, 2 * Math.PI);
       context.stroke();
       hand(x, y, radians(exact[j]), ink, 2);
-      if (shown !== exact) hand(x, y, radians(shown[j]), mark, 1.5);
+      if (fp32) hand(x, y, theirs(j), mark, 1.5);
     }
     const { invFreq } = library.frequencies(state.spec, length), frequency = invFreq[chosen];
     const turns = (Number(state.p) * frequency) / (2 * Math.PI), angle = radians(exact[chosen]);
-    const apart = 2 * Math.abs(Math.sin(radians(BigInt.asUintN(64, shown[chosen] - exact[chosen])) / 2));
     reading.innerHTML = `Pair <b>${chosen}</b>: a turn every <b data-value="wavelength">${frequency > 0 ? short((2 * Math.PI) / frequency) : "never"}</b> tokens; at ${grouped(state.p)}
       it has made ${short(turns)} turns and points at <b data-value="angle">${angle.toFixed(6)}</b> rad` +
-      (shown === exact ? "." : `, in float32 at <b>${radians(shown[chosen]).toFixed(6)}</b>: <strong>${short(apart)}</strong> of its length away.`);
+      (fp32 ? `; in ${state.numerics === "fp32" ? "float32" : "a bfloat16 table"} at <b>${theirs(chosen).toFixed(6)}</b>, <strong data-value="apart">${short(apart(library, state.spec, state.p, state.numerics).pairs[chosen])}</strong> of its length away.` : ".");
     canvas.dataset.pairs = pairs;
+    canvas.setAttribute("aria-valuemax", pairs - 1);
+    canvas.setAttribute("aria-valuenow", chosen);
+    canvas.setAttribute("aria-valuetext", `pair ${chosen}, ${angle.toFixed(3)} radians`);
   });
 
   return {

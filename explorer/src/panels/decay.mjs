@@ -2,6 +2,7 @@
 
 import { Curves } from "../charts.mjs";
 import { radians, short, tokens } from "../numbers.mjs";
+import { REACHES } from "../state.mjs";
 
 export const html = `
 <p>What a query scores with a key equal to it, by how far apart they stand: the mean over pairs of the cosine of distance &times; frequency. It falls on average and
@@ -13,7 +14,7 @@ swings as it falls; a bound of the size of its partial sums (Su et al. 2021, sec
   <button type="button" id="drop">Only this one</button>
 </div>
 <div class="plot"><canvas role="img" aria-label="Score against distance; the button below copies the numbers"></canvas></div>
-<p class="reading" aria-live="polite"></p>`;
+<p class="reading"></p>`;
 
 const POINTS = 400;
 
@@ -52,7 +53,7 @@ export function curve(library, spec, reach, what) {
 export function make(element, { library, store }) {
   const curves = new Curves(element.querySelector("canvas")), reading = element.querySelector(".reading");
   const what = element.querySelector("#decay-what"), reach = element.querySelector("#reach");
-  for (let e = 6; e <= 22; e += 2) reach.append(new Option(tokens(2 ** e), 2 ** e));
+  for (const most of REACHES) reach.append(new Option(tokens(most), most));
   what.addEventListener("change", () => store.set({ decay: { ...store.state.decay, what: what.value } }));
   reach.addEventListener("change", () => store.set({ reach: Number(reach.value) }));
   element.querySelector("#keep").addEventListener("click", () => {

@@ -12,7 +12,7 @@ export const html = `
   <label><input type="radio" name="size" value="1"> 1x: 16 &times; 16 patches</label>
   <label><input type="radio" name="size" value="2"> 2x: 32 &times; 32</label>
   <label><input type="checkbox" name="stretch"> positions stretched to those of 1x</label>
-  <label>theta <input type="number" name="theta" min="1.5" max="100000" step="any"></label>
+  <label>theta <input type="number" name="theta" min="1.01" max="100000" step="any"></label>
 </div>
 <figure><canvas class="canvas map" tabindex="0" role="application" aria-label="Similarity of every patch to the chosen one; the arrow keys move it"></canvas><figcaption></figcaption></figure>
 <p class="reading" aria-live="polite"></p>`;

@@ -2,7 +2,7 @@
 
 import { Curves, powers } from "../charts.mjs";
 import { grouped, short, tokens } from "../numbers.mjs";
-import { METHODS, withScaling } from "../scalings.mjs";
+import { METHODS, shownScaling } from "../scalings.mjs";
 
 export const html = `
 <p>A pair whose wavelength is longer than the training never finished a turn there: beyond it, it points where the model has never seen it point. Each scaling
@@ -13,7 +13,7 @@ answers in another way; all of them are drawn with the factor chosen here.</p>
 <label><input type="radio" name="wave-what" value="ratio"> of the unscaled frequency</label></div>
 <div class="plot"><canvas role="img" aria-label="Wavelength of each pair under each scaling; the table has how many never finish a turn"></canvas></div>
 <div class="scroll"><table id="turns"><caption></caption><thead><tr><th scope="col">scaling</th><th scope="col">never finish a turn</th><th scope="col">shortest</th><th scope="col">longest wavelength</th><th scope="col">on cos and sin</th></tr></thead><tbody></tbody></table></div>
-<p class="reading" aria-live="polite"></p>`;
+<p class="reading"></p>`;
 
 export function make(element, { library, store }) {
   const curves = new Curves(element.querySelector("canvas")), [caption, body] = ["caption", "tbody"].map((name) => element.querySelector(name));
@@ -28,12 +28,13 @@ export function make(element, { library, store }) {
   factor.addEventListener("change", () => factor.checkValidity() && store.set({ rows: { ...store.state.rows, factor: Number(factor.value) } }));
   for (const radio of element.querySelectorAll("[name=wave-what]")) radio.addEventListener("change", () => store.set({ rows: { ...store.state.rows, what: radio.value } }));
 
+  const nameOf = (key, spec) => METHODS[key].name + (key === "longrope" && spec.scaling?.kind !== "longrope" ? " (made-up divisors)" : "");
   // One row a scaling: the encoding as it is, then each method on its own ladder.
   const rows = (state) => {
     const length = Math.round(state.trained * state.rows.factor), out = [{ label: "as it is", spec: state.spec }];
     for (const key of state.rows.methods) {
-      const spec = withScaling(state.spec, key, state.rows.factor, state.trained);
-      if (spec) out.push({ label: METHODS[key].name, spec });
+      const spec = shownScaling(state.spec, key, state.rows.factor, state.trained);
+      if (spec) out.push({ label: nameOf(key, state.spec), spec });
     }
     return out.map((one) => ({ ...one, frequencies: library.frequencies(one.spec, length) }));
   };
@@ -42,11 +43,11 @@ export function make(element, { library, store }) {
   store.listen(["spec", "trained", "rows", "pair"], (state, changed) => {
     for (const [key, box] of boxes) {
       box.checked = state.rows.methods.includes(key);
-      box.disabled = withScaling(state.spec, key, 2, state.trained) === null;
+      box.disabled = shownScaling(state.spec, key, 2, state.trained) === null;
     }
     if (document.activeElement !== factor) factor.value = state.rows.factor;
     for (const radio of element.querySelectorAll("[name=wave-what]")) radio.checked = radio.value === state.rows.what;
-    const all = rows(state), plain = library.frequencies(withScaling(state.spec, "none", 1, state.trained) ?? state.spec, 0).invFreq;
+    const all = rows(state), plain = library.frequencies(shownScaling(state.spec, "none", 1, state.trained) ?? state.spec, 0).invFreq;
     const ratio = state.rows.what === "ratio";
     curves.show({
       sets: all.map(({ label, frequencies }) => ({
@@ -68,8 +69,9 @@ export function make(element, { library, store }) {
         ...[never, short(Math.min(...lengths)), short(Math.max(...lengths)), short(frequencies.attentionFactor)].map((text) => Object.assign(document.createElement("td"), { textContent: text })));
       return row;
     }));
-    const never = Number(body.rows[0].dataset.never);
-    reading.textContent = `${never} of ${library.pairs(state.spec)} pairs never finish a turn within ${grouped(state.trained)} tokens${state.p >= state.trained ? `; the position chosen is beyond that` : ""}.`;
+  });
+  store.listen(["spec", "trained", "rows", "p"], (state) => {
+    reading.textContent = `${body.rows[0].dataset.never} of ${library.pairs(state.spec)} pairs never finish a turn within ${grouped(state.trained)} tokens${state.p >= state.trained ? "; the position above is beyond that" : ""}.`;
   });
 
   return {
