@@ -39,7 +39,7 @@ export class Curves {
     }));
     const options = {
       responsive: true, maintainAspectRatio: false, animation: false, parsing: false, normalized: true, interaction: { mode: "nearest", axis: "x", intersect: false },
-      scales: { x: axis(x.title, { kind: "linear", ...x }), y: axis(y.title, { type: "linear", ...y }) },
+      scales: { x: axis(x), y: axis(y) },
       plugins: {
         legend: { display: sets.length > 1, position: "bottom", labels: { color: css("--ink"), boxWidth: 40, boxHeight: 0, font: { size: 12 } } },
         tooltip: { callbacks: tip ?? {} },
@@ -62,7 +62,13 @@ export class Curves {
           const late = !across && at > (area.left + area.right) / 2;
           ctx.font = "600 12px system-ui, sans-serif";
           ctx.textAlign = across || !late ? "left" : "right";
-          ctx.fillText(mark.label, across ? area.left + 6 : at + (late ? -6 : 6), across ? at - 5 : area.top + 13);
+          // Over the curves, with a rim of the card's colour, at the bottom, where the fewest of them are.
+          const where = [mark.label, across ? area.left + 6 : at + (late ? -6 : 6), across ? at - 5 : area.bottom - 8];
+          ctx.setLineDash([]);
+          ctx.lineWidth = 4;
+          ctx.strokeStyle = css("--card");
+          ctx.strokeText(...where);
+          ctx.fillText(...where);
           ctx.restore();
         }
       },

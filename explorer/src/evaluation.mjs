@@ -1,5 +1,7 @@
 // The JSON of `ropewalk eval --json` as curves.
 
+import { grouped } from "./numbers.mjs";
+
 /// Throws an Error of one line, "source: path: want ..., got ...", for what is no such file: the line of
 /// `ropewalk explore --eval` (cli/explore/explore.cpp).
 export function readEvaluation(data, source) {
@@ -23,6 +25,6 @@ export function readEvaluation(data, source) {
   const { model, text } = data;
   return {
     lengths, series: [...series.values()], trained: model?.trained_context ?? 0,
-    title: `${model?.name ?? "A model"} on ${text?.tokens ?? "?"} tokens of text, ${data.dtype ?? ""}, ${data.processor ?? ""}, ${data.date ?? ""}`,
+    title: `${model?.name ?? "A model"} on ${text?.tokens ? grouped(text.tokens) : "?"} tokens of text, ${data.dtype ?? ""}, ${data.processor ?? ""}, ${data.date ?? ""}`,
   };
 }

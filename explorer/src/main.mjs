@@ -167,6 +167,12 @@ function buildPanels(store, library) {
   for (const [id, panel] of Object.entries(PANELS)) {
     const section = $(id), place = section.querySelector(".content");
     place.innerHTML = panel.html;
+    // Wide tables are moved by keys, too.
+    for (const wide of place.querySelectorAll(".scroll")) {
+      wide.tabIndex = 0;
+      wide.setAttribute("role", "group");
+      wide.setAttribute("aria-label", "Table, may be wider than the page");
+    }
     const made = panel.make(place, { library, store });
     const tools = document.createElement("div"), copy = Object.assign(document.createElement("button"), { type: "button", textContent: "Copy the numbers (CSV)" });
     const said = Object.assign(document.createElement("span"), { className: "soft", role: "status" });

@@ -5,7 +5,8 @@ import { bfloat16, grouped, radians, short } from "../numbers.mjs";
 import { apart } from "../sentence.mjs";
 
 export const html = `
-<p>One clock a pair. The hand is where the pair's two channels point after the turn by position &times; frequency; the first pairs are the fast ones.</p>
+<p>One clock a pair. The hand is where the pair's two channels point after the turn by position &times; frequency; the first pairs are the fast ones. A second hand,
+in orange, is where a float32 phase or a bfloat16 table leaves it.</p>
 <div class="choices" role="radiogroup" aria-label="Arithmetic">
   <label><input type="radio" name="numerics" value="exact"> exact</label>
   <label><input type="radio" name="numerics" value="fp32"> float32 phase</label>

@@ -1,7 +1,7 @@
 // Score against distance.
 
 import { Curves } from "../charts.mjs";
-import { radians, short, tokens } from "../numbers.mjs";
+import { grouped, radians, short, tokens } from "../numbers.mjs";
 import { REACHES } from "../state.mjs";
 
 export const html = `
@@ -71,9 +71,9 @@ export function make(element, { library, store }) {
     reach.value = state.reach;
     const shown = sets(state);
     curves.show({
-      sets: shown, x: { title: "distance, tokens", min: 0, max: state.reach, ticks: { callback: (value) => tokens(value) } },
+      sets: shown, x: { title: "distance, tokens", min: 0, max: state.reach, ticks: { callback: (value) => grouped(value) } },
       y: { title: state.decay.what === "bound" ? "bound, of that at 0" : "score, of that at 0" },
-      tip: { title: (items) => (items.length ? `distance ${tokens(items[0].parsed.x)}` : ""), label: (item) => ` ${item.dataset.label}: ${item.parsed.y.toFixed(4)}` },
+      tip: { title: (items) => (items.length ? `distance ${grouped(items[0].parsed.x)}` : ""), label: (item) => ` ${item.dataset.label}: ${item.parsed.y.toFixed(4)}` },
     });
     const points = shown[0].points, far = points.slice(points.length >> 1), mean = far.reduce((sum, { y }) => sum + y, 0) / far.length;
     reading.textContent = `Over the farther half it is ${short(mean)} on average, between ${short(Math.min(...far.map(({ y }) => y)))} and ${short(Math.max(...far.map(({ y }) => y)))}.`;

@@ -10,7 +10,7 @@ answers in another way; all of them are drawn with the factor chosen here.</p>
 <div class="choices" id="methods" role="group" aria-label="Scalings shown"></div>
 <div class="choices"><label>factor <input id="rows-factor" type="number" min="1" max="1024" step="any"></label>
 <label><input type="radio" name="wave-what" value="wavelength"> wavelengths</label>
-<label><input type="radio" name="wave-what" value="ratio"> of the unscaled frequency</label></div>
+<label><input type="radio" name="wave-what" value="ratio"> share of the unscaled frequency</label></div>
 <div class="plot"><canvas role="img" aria-label="Wavelength of each pair under each scaling; the table has how many never finish a turn"></canvas></div>
 <div class="scroll"><table id="turns"><caption></caption><thead><tr><th scope="col">scaling</th><th scope="col">never finish a turn</th><th scope="col">shortest</th><th scope="col">longest wavelength</th><th scope="col">on cos and sin</th></tr></thead><tbody></tbody></table></div>
 <p class="reading"></p>`;
@@ -55,7 +55,7 @@ export function make(element, { library, store }) {
         points: [...frequencies.invFreq].map((f, j) => ({ x: j, y: ratio ? f / plain[j] : wavelength(f) })).filter(({ y }) => Number.isFinite(y)),
       })),
       x: { title: "pair", min: 0, max: library.pairs(state.spec) - 1 },
-      y: ratio ? { title: "of the unscaled frequency", min: 0 }
+      y: ratio ? { title: "share of the unscaled frequency", min: 0 }
         : { title: "wavelength, tokens", type: "logarithmic", afterBuildTicks: powers(10), ticks: { callback: (value) => (value >= 1e6 ? value.toExponential(0).replace("+", "") : grouped(value)) } },
       marks: [...(ratio ? [] : [{ y: state.trained, label: `trained on ${tokens(state.trained)} tokens` }]), { x: Math.min(state.pair, library.pairs(state.spec) - 1), label: "the chosen pair" }],
       tip: { title: (items) => (items.length ? `pair ${items[0].parsed.x}` : ""), label: (item) => ` ${item.dataset.label}: ${short(item.parsed.y)}` },
