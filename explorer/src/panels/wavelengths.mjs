@@ -19,7 +19,7 @@ export function make(element, { library, store }) {
   const curves = new Curves(element.querySelector("canvas")), [caption, body] = ["caption", "tbody"].map((name) => element.querySelector(name));
   const reading = element.querySelector(".reading"), factor = element.querySelector("#rows-factor"), boxes = new Map();
   for (const [key, { name }] of Object.entries(METHODS)) {
-    const label = document.createElement("label"), box = Object.assign(document.createElement("input"), { type: "checkbox" });
+    const label = document.createElement("label"), box = Object.assign(document.createElement("input"), { type: "checkbox", name: "method" });
     label.append(box, name);
     element.querySelector("#methods").append(label);
     boxes.set(key, box);
