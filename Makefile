@@ -91,7 +91,7 @@ javascript: system
 	@echo "built build-wasm/javascript"
 
 .PHONY: sanitize
-sanitize: system
+sanitize: javascript
 	@scripts/setup.sh --python
 	@$(AS_OWNER) env JOBS=$(JOBS) scripts/sanitize.sh $(SANITIZERS)
 

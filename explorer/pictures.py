@@ -23,7 +23,7 @@ import browser as chromium  # noqa: E402
 PANELS = ["clocks", "sentence", "decay", "wavelengths", "tables", "picture", "measured"]
 # Where a panel shows more than in the state that the page begins with.
 STATES = {
-    "clocks": "#p=131072&numerics=fp32&pair=8",
+    "clocks": "#p=16777216&numerics=fp32&pair=2",
     "sentence": "#p=16777216&numerics=fp32",
     "tables": "#p=64&bias=3",
     "picture": '#picture={"turning":"mixed","size":2,"stretch":true,"theta":100,"at":[11,17]}',

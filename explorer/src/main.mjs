@@ -203,7 +203,7 @@ async function start() {
   const defaults = {
     spec: first.spec, name: first.title, trained: first.trained || 4096, p: 0n, numerics: "exact", words: "The pig chased the dog", pair: 0,
     decay: { what: "mean", kept: [] }, reach: 4096, order: "interleaved", bias: "0",
-    rows: { methods: ["none", "linear", "ntk", "dynamic_ntk", "yarn", "llama3"], factor: 4, what: "ratio" },
+    rows: { methods: ["none", "linear", "ntk", "dynamic_ntk", "yarn", "longrope", "llama3"], factor: 4, what: "ratio" },
     picture: { turning: "axial", size: 1, stretch: false, theta: 100, at: [5, 8] },
     measured: evaluation ? readEvaluation(evaluation, "--eval") : null,
   };

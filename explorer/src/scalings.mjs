@@ -6,8 +6,8 @@ export const METHODS = {
   ntk: { name: "NTK-aware", make: (factor) => ({ kind: "ntk", factor }) },
   dynamic_ntk: { name: "dynamic NTK", make: (factor, trained_context) => ({ kind: "dynamic_ntk", factor, trained_context }) },
   yarn: { name: "YaRN", make: (factor, trained_context) => ({ kind: "yarn", factor, trained_context }) },
-  llama3: { name: "Llama 3", make: (factor, trained_context) => ({ kind: "llama3", factor, trained_context }) },
   longrope: { name: "LongRoPE", make: (factor, trained_context, spec) => (spec.scaling?.kind === "longrope" ? { ...spec.scaling, policy: "long" } : undefined) },
+  llama3: { name: "Llama 3", make: (factor, trained_context) => ({ kind: "llama3", factor, trained_context }) },
 };
 
 // LongRoPE's divisors are searched for, one a pair, for each checkpoint. Where a checkpoint brings none, these show of what

@@ -27,8 +27,6 @@ PAGES = {"README.md": "readme.md", "CONTRIBUTING.md": "contributing.md", "CHANGE
          "include/ropewalk": "api/index.md"}
 PYTHON_MODULES = ["ropewalk", "ropewalk.torch", "ropewalk.hf", "ropewalk.jax", "ropewalk.compat.flash_attn", "ropewalk.compat.vllm",
                   "ropewalk.compat.transformers", "ropewalk.compat.onnx", "ropewalk.compat.ggml"]
-# In nav whether they are there yet or not.
-NOT_YET = {"lab.md", "javascript.md", "explorer.md"}
 LINK = re.compile(r"(?<=\]\()(?!https?://|mailto:|#)([^)\s#]+)((?:#[^)\s]*)?)(?=\))")
 FENCE = re.compile(r"^(`{3,})(\w+) (.+)$", re.MULTILINE)
 LANGUAGES = {".cpp": "cpp", ".hpp": "cpp", ".h": "c", ".c": "c", ".py": "python", ".sh": "sh", ".json": "json", ".cu": "cpp", ".mjs": "js"}
@@ -136,19 +134,12 @@ def generated() -> dict[str, str]:
 
 
 def on_config(config):
-    def there(entry):
-        if isinstance(entry, dict):
-            return {name: [one for one in value if there(one)] if isinstance(value, list) else value for name, value in entry.items()}
-        return entry not in NOT_YET or (ROOT / DOCS / entry).exists()
-
     nav = []
     for entry in config.nav:
-        if isinstance(entry, dict):
-            entry = there(entry)
-            if "API" in entry:
-                cpp = [{Path(path).name: headers.page_of(path)} for path in headers.in_order()]
-                python = [{module: f"api/python/{module}.md"} for module in PYTHON_MODULES]
-                entry = {"API": ["api/index.md", {"C++": cpp}, {"C": headers.page_of("include/ropewalk/ropewalk.h")}, {"Python": python}]}
+        if isinstance(entry, dict) and "API" in entry:
+            cpp = [{Path(path).name: headers.page_of(path)} for path in headers.in_order()]
+            python = [{module: f"api/python/{module}.md"} for module in PYTHON_MODULES]
+            entry = {"API": ["api/index.md", {"C++": cpp}, {"C": headers.page_of("include/ropewalk/ropewalk.h")}, {"Python": python}]}
         nav.append(entry)
     config.nav = nav
     return config

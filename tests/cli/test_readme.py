@@ -115,7 +115,7 @@ def test_links_within_the_repository_lead_somewhere():
 
 
 # What makes a picture that no script of docs/figures makes.
-OTHER_PICTURES = {"docs/smollm2.svg": "scripts/demo.sh", "docs/lab/": "lab/report.py"}
+OTHER_PICTURES = {"docs/smollm2.svg": "scripts/demo.sh", "docs/lab/": "lab/report.py", "docs/explore/": "explorer/pictures.py"}
 
 
 def test_every_picture_has_the_script_that_makes_it():
@@ -127,7 +127,7 @@ def test_every_picture_has_the_script_that_makes_it():
             other = next((script for begin, script in OTHER_PICTURES.items() if picture.startswith(begin)), None)
             script = other or f"docs/figures/{Path(picture).stem.split('-')[0]}.py"
             assert (ROOT / picture).exists() and (ROOT / script).exists(), f"{page.name}: {target}"
-    drawn = {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs/figures").glob("*.svg")}
+    drawn = {path.relative_to(ROOT).as_posix() for pattern in ("figures/*.svg", "explore/*.png") for path in (ROOT / "docs").glob(pattern)}
     assert drawn - named == set(), "no page shows them"
 
 

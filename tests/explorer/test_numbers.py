@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import numpy as np
 import pytest
-from conftest import EVALUATION, LLAMA, ROOT
+from pages import EVALUATION, LLAMA, ROOT
 from tool import ok, run
 
 FAR = 2**36
@@ -159,12 +159,11 @@ def test_wavelengths_under_each_scaling_are_the_tools(page, explorer, config, tm
         "NTK-aware": {"rope_theta": 10000.0 * 4 ** (128 / 126)},
         "dynamic NTK": {"rope_scaling": {"rope_type": "dynamic", "factor": 4.0}},
         "YaRN": {"rope_scaling": {"rope_type": "yarn", **trained}},
-        "Llama 3": {"rope_scaling": {"rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 4.0, **trained}},
-        "LongRoPE (made-up divisors)": {"model_type": "phi3", "max_position_embeddings": 16384, "original_max_position_embeddings": 4096,
+        "LongRoPE (made up)": {"model_type": "phi3", "max_position_embeddings": 16384, "original_max_position_embeddings": 4096,
                                         "rope_scaling": {"type": "longrope", "short_factor": [1.0] * 64, "long_factor": divisors}},
+        "Llama 3": {"rope_scaling": {"rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 4.0, **trained}},
     }
     page.open(explorer)
-    page.set("#methods label:last-child input", True)
     numbers = page.csv("wavelengths")
     assert list(numbers) == ["pair", "as it is wavelength", "none wavelength", *(f"{name} wavelength" for name in scalings)]
     rows = page.js("return [...document.querySelectorAll('#turns tbody tr')].map((row) => [row.cells[0].textContent, Number(row.dataset.never), row.cells[4].textContent])")
@@ -216,7 +215,7 @@ def test_what_was_measured_is_what_eval_wrote(page, folder, config):
     page.open(out)
     for _ in range(2):
         assert page.js("return [...document.querySelectorAll('#perplexity tr')].map((row) => [...row.cells].map((cell) => cell.textContent))") == [
-            ["context", "none", "yarn x4"], ["128", "3.50", "3.75"], ["512", "1.2e+6", "104.3"]]
+            ["context", "none", "yarn <b>4"], ["128", "3.50", "3.75"], ["512", "1.2e+6", "104.3"]]
         assert page.text("#eval-said") == "tiny <model> on 1\u202f000 tokens of text, f32, a processor, today"
         page.open(out)
         page.drop(EVALUATION, "eval.json")
@@ -236,8 +235,11 @@ def test_a_real_evaluation_is_shown(page, folder, explorer, tmp_path, monkeypatc
         assert float(numbers[point["series"]][numbers["context"].index(str(point["length"]))]) == point["perplexity"]
 
 
-def golden():
-    """A configuration of each family of the golden suite."""
+def settings_of_every_kind():
+    """A configuration of each family of the golden suite, and what these leave at its default."""
+    yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 1024}
+    for more in ({"truncate": False}, {"attention_factor": 1.5}, {"beta_fast": 16.0, "beta_slow": 2.0}, {"mscale": 0.7, "mscale_all_dim": 0.4}):
+        yield str(more), LLAMA | {"rope_scaling": yarn | more}
     for path in sorted((ROOT / "tests/golden").glob("*.json")):
         for name, one in json.loads(path.read_text())["configs"].items():
             yield f"{path.stem}: {name}", one["config"]
@@ -252,7 +254,7 @@ def test_what_the_tool_reads_and_what_the_page_reads_are_one_spec(page, explorer
     def shown():
         return page.text("#text").split(": ", 1)[-1], page.csv("clocks"), page.js("return document.getElementById('beyond').hidden")
 
-    for name, settings in golden():
+    for name, settings in settings_of_every_kind():
         path = tmp_path / "config.json"
         path.write_text(json.dumps(settings))
         done = run("explore", path, "--out", "-")
@@ -268,4 +270,28 @@ def test_what_the_tool_reads_and_what_the_page_reads_are_one_spec(page, explorer
         assert page.error == "", name
         assert shown() == dropped, name
         read += 1
-    assert read >= 25 and refused >= 1
+    assert read >= 30 and refused >= 1
+
+
+CHART = """const { scales, data } = Chart.getChart(document.querySelector(arguments[0]));
+return { x: [scales.x.type, scales.x.min, scales.x.max, scales.x.options.title.text], y: [scales.y.type, scales.y.options.title.text],
+         sets: data.datasets.map(({ label, data }) => [label, data.map(({ x, y }) => [x, y])]) };"""
+
+
+def test_charts_draw_these_numbers_along_their_axes(page, explorer):
+    page.open(explorer)
+    page.drop(EVALUATION, "eval.json")
+    chart = page.js(CHART, "#measured canvas")
+    assert chart["sets"] == [["none", [[128, 3.5], [512, 1234567]]], ["yarn <b>4", [[128, 3.75], [512, 104.25]]]]
+    assert chart["x"][0] == "logarithmic" and chart["x"][3] == "context, tokens" and chart["y"] == ["logarithmic", "perplexity"]
+    chart = page.js(CHART, "#decay canvas")
+    assert chart["x"] == ["linear", 0, 4096, "distance, tokens"] and chart["y"] == ["linear", "score, of that at 0"]
+    (_, points), numbers = chart["sets"][0], page.csv("decay")
+    assert [[str(x), str(y)] for x, y in points[1:3]] == [[numbers["distance"][i], list(numbers.values())[1][i]] for i in (1, 2)]
+    plain, yarn = floats(page.csv("wavelengths")["none wavelength"]), floats(page.csv("wavelengths")["YaRN wavelength"])
+    chart = page.js(CHART, "#wavelengths canvas")
+    assert chart["x"] == ["linear", 0, 63, "pair"] and chart["y"] == ["linear", "share of the frequency"]
+    assert [y for _, y in dict(chart["sets"])["YaRN"]] == pytest.approx(plain / yarn)
+    page.set("[name=wave-what][value=wavelength]", True)
+    chart = page.js(CHART, "#wavelengths canvas")
+    assert chart["y"] == ["logarithmic", "wavelength, tokens"] and [y for _, y in dict(chart["sets"])["YaRN"]] == pytest.approx(yarn)

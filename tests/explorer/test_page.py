@@ -6,7 +6,7 @@ import statistics
 import subprocess
 
 import pytest
-from conftest import EVALUATION, LLAMA
+from pages import EVALUATION, LLAMA
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 from tool import BINARY, ok, refused

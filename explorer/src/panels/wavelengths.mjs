@@ -28,7 +28,7 @@ export function make(element, { library, store }) {
   factor.addEventListener("change", () => factor.checkValidity() && store.set({ rows: { ...store.state.rows, factor: Number(factor.value) } }));
   for (const radio of element.querySelectorAll("[name=wave-what]")) radio.addEventListener("change", () => store.set({ rows: { ...store.state.rows, what: radio.value } }));
 
-  const nameOf = (key, spec) => METHODS[key].name + (key === "longrope" && spec.scaling?.kind !== "longrope" ? " (made-up divisors)" : "");
+  const nameOf = (key, spec) => METHODS[key].name + (key === "longrope" && spec.scaling?.kind !== "longrope" ? " (made up)" : "");
   // One row a scaling: the encoding as it is, then each method on its own ladder.
   const rows = (state) => {
     const length = Math.round(state.trained * state.rows.factor), out = [{ label: "as it is", spec: state.spec }];
@@ -55,7 +55,7 @@ export function make(element, { library, store }) {
         points: [...frequencies.invFreq].map((f, j) => ({ x: j, y: ratio ? f / plain[j] : wavelength(f) })).filter(({ y }) => Number.isFinite(y)),
       })),
       x: { title: "pair", min: 0, max: library.pairs(state.spec) - 1 },
-      y: ratio ? { title: "share of the unscaled frequency", min: 0 }
+      y: ratio ? { title: "share of the frequency", min: 0 }
         : { title: "wavelength, tokens", type: "logarithmic", afterBuildTicks: powers(10), ticks: { callback: (value) => (value >= 1e6 ? value.toExponential(0).replace("+", "") : grouped(value)) } },
       marks: [...(ratio ? [] : [{ y: state.trained, label: `trained on ${tokens(state.trained)} tokens` }]), { x: Math.min(state.pair, library.pairs(state.spec) - 1), label: "the chosen pair" }],
       tip: { title: (items) => (items.length ? `pair ${items[0].parsed.x}` : ""), label: (item) => ` ${item.dataset.label}: ${short(item.parsed.y)}` },
