@@ -67,7 +67,7 @@ function bindPosition(store) {
     });
   });
   store.listen(["p"], ({ p }) => {
-    if (Number($("slider").value) !== stepOf(p)) $("slider").value = stepOf(p);
+    if (atStep(Number($("slider").value)) !== p) $("slider").value = stepOf(p);
     $("slider").setAttribute("aria-valuetext", `position ${p}`);
     $("position").value = grouped(p);
   });

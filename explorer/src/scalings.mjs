@@ -12,8 +12,7 @@ export const METHODS = {
 
 // LongRoPE's divisors are searched for, one a pair, for each checkpoint. Where a checkpoint brings none, these show of what
 // kind they are: about 1 for the fast pairs, the factor for the slowest, and no formula between.
-function shownDivisors(factor, trained_context, spec) {
-  const pairs = spec.rotary_dim / 2;
+function shownDivisors(factor, trained_context, pairs) {
   const long_factor = Array.from({ length: pairs }, (_, j) => 1 + ((factor - 1) * (1 - Math.cos((Math.PI * j) / Math.max(1, pairs - 1)))) / 2);
   return { kind: "longrope", factor, trained_context, short_factor: long_factor.map(() => 1), long_factor, policy: "long" };
 }
@@ -25,8 +24,15 @@ export function withScaling(spec, method, factor, trained) {
   return scaling === undefined ? null : { ...spec, scaling };
 }
 
-/// The same for a picture of what a method does: with made-up divisors where LongRoPE has none.
-export function shownScaling(spec, method, factor, trained) {
-  const scaled = withScaling(spec, method, factor, trained);
-  return scaled || spec.given || method !== "longrope" ? scaled : { ...spec, scaling: shownDivisors(factor, trained, spec) };
+/// The same for a picture of what a method does: with made-up divisors where LongRoPE has none, and null where the
+/// library refuses the two together.
+export function shownScaling(library, spec, method, factor, trained) {
+  let scaled = withScaling(spec, method, factor, trained);
+  if (!scaled && !spec.given && method === "longrope") scaled = { ...spec, scaling: shownDivisors(factor, trained, library.pairs(spec)) };
+  try {
+    if (scaled) library.check(scaled);
+    return scaled;
+  } catch {
+    return null;
+  }
 }

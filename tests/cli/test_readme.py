@@ -21,7 +21,7 @@ BLOCK = re.compile(r"^```(\w*) ?([^\n`]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL
 
 # Blocks that are not run here, by their mark `not-run=WHY`, and how many there are of each: whoever adds one counts it.
 NOT_RUN = {
-    "builds": 8,  # builds or installs this project: `make test` itself, tests/consume and tests/python/test_wheel.py do so
+    "builds": 9,  # builds or installs this project: `make test` itself, tests/consume and tests/python/test_wheel.py do so
     "long": 4,  # minutes, or a model that is not in the repository
     "network": 1,
 }

@@ -33,7 +33,7 @@ export function make(element, { library, store }) {
   const rows = (state) => {
     const length = Math.round(state.trained * state.rows.factor), out = [{ label: "as it is", spec: state.spec }];
     for (const key of state.rows.methods) {
-      const spec = shownScaling(state.spec, key, state.rows.factor, state.trained);
+      const spec = shownScaling(library, state.spec, key, state.rows.factor, state.trained);
       if (spec) out.push({ label: nameOf(key, state.spec), spec });
     }
     return out.map((one) => ({ ...one, frequencies: library.frequencies(one.spec, length) }));
@@ -43,11 +43,11 @@ export function make(element, { library, store }) {
   store.listen(["spec", "trained", "rows", "pair"], (state, changed) => {
     for (const [key, box] of boxes) {
       box.checked = state.rows.methods.includes(key);
-      box.disabled = shownScaling(state.spec, key, 2, state.trained) === null;
+      box.disabled = shownScaling(library, state.spec, key, 2, state.trained) === null;
     }
     if (document.activeElement !== factor) factor.value = state.rows.factor;
     for (const radio of element.querySelectorAll("[name=wave-what]")) radio.checked = radio.value === state.rows.what;
-    const all = rows(state), plain = library.frequencies(shownScaling(state.spec, "none", 1, state.trained) ?? state.spec, 0).invFreq;
+    const all = rows(state), plain = library.frequencies(shownScaling(library, state.spec, "none", 1, state.trained) ?? state.spec, 0).invFreq;
     const ratio = state.rows.what === "ratio";
     curves.show({
       sets: all.map(({ label, frequencies }) => ({
