@@ -2,6 +2,7 @@
 # make test     every test: C++, Python, parity with transformers and torch, the kernels for AArch64 and WebAssembly
 # make sanitize the tests once more under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer, built anew (an hour)
 # make build    build/ropewalk, with the page of `ropewalk explore` inside
+# make tool     the same without emscripten, hence without that page where it was not made before
 # make lab      the experiments of lab/ that are not made yet (an hour or two from nothing), their pictures and tables
 # make javascript  build-wasm/javascript: the library as WebAssembly and the module that loads it
 # make docs     the documentation as a site, build/site/index.html, which opens from a file
@@ -50,7 +51,7 @@ LAB_ARGS ?=
 
 .PHONY: help
 help:
-	@sed -n '1,9p' Makefile | sed 's/^# //'
+	@sed -n '1,10p' Makefile | sed 's/^# //'
 
 .PHONY: system
 system:

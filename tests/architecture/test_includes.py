@@ -102,3 +102,13 @@ def test_no_preprocessor_conditions_outside_the_targets():
             if path.name == "ropewalk.h":  # read by two languages
                 found = [line for line in found if line.strip() != "#ifdef __cplusplus"]
             assert not found, f"{path.relative_to(ROOT)}: {found[0].strip()}"
+
+
+def test_one_file_of_the_explorers_page_knows_the_library():
+    folder = ROOT / "explorer/src"
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*.mjs")}
+    listed = re.search(r"set\(parts (.*?)\)", (ROOT / "explorer/CMakeLists.txt").read_text(), re.DOTALL)[1].split()
+    assert {f"{part}.mjs" for part in listed} == files
+    for name in files:
+        for target in re.findall(r'^import .*? from "([^"]+)";$', (folder / name).read_text(), re.MULTILINE):
+            assert (folder / name).parent.joinpath(target).exists() if target.startswith(".") else (target, name) == ("ropewalk", "library.mjs"), f"{name} imports {target}"
