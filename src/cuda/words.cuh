@@ -29,6 +29,7 @@ ROPEWALK_INLINE Vec mul(Vec a, Vec b) { return __fmul_rn(a, b); }
 ROPEWALK_INLINE Vec mul_add(Vec a, Vec b, Vec c) { return __fmaf_rn(a, b, c); }
 ROPEWALK_INLINE Vec mul_sub(Vec a, Vec b, Vec c) { return __fmaf_rn(a, b, -c); }
 ROPEWALK_INLINE Vec sub_mul(Vec c, Vec a, Vec b) { return __fmaf_rn(-a, b, c); }
+#include "cpu/vec/fused.hpp"
 
 ROPEWALK_INLINE Bits add(Bits a, Bits b) { return a + b; }
 ROPEWALK_INLINE Bits sub(Bits a, Bits b) { return a - b; }

@@ -28,7 +28,7 @@ RULES = {
     "src/math": lambda name: public(name) or name.startswith("math/"),
     "src/cpu": lambda name: name in KERNEL_HEADERS or name.startswith("cpu/") or name in INTRINSICS,
     # The words of src/cpu/kernels once more, with vectors of one lane.
-    "src/cuda": lambda name: name in KERNEL_HEADERS | CUDA_HEADERS or name.startswith("cuda/") or name in {"cpu/gain.hpp", "cpu/kernels/cos_sin_step-inl.hpp"},
+    "src/cuda": lambda name: name in KERNEL_HEADERS | CUDA_HEADERS or name.startswith("cuda/") or name in {"cpu/gain.hpp", "cpu/vec/fused.hpp", "cpu/kernels/cos_sin_step-inl.hpp"},
     "src/config": lambda name: public(name) or name == "math/text.hpp" or name.startswith("config/") or name.startswith("nlohmann/") or bool(POSIX.match(name)),
     "src/capi": lambda name: public(name) or name.startswith("capi/"),
     "cli": lambda name: not name.startswith(("math/", "cpu/", "config/")),

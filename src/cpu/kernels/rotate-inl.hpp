@@ -15,6 +15,15 @@ constexpr bool kInTwos = false;
 template <>
 constexpr bool kInTwos<BFloat16> = true;
 
+/// a c - b s and a c + b s. Both of a pair by one call, before the first is stored, made GCC 12 read every element
+/// twice (EPYC 9005, AVX-512 and AVX2, in L1: 1.4 times as long in halves of float32).
+ROPEWALK_INLINE Vec less_sine(Vec a, Vec c, Vec b, Vec s) noexcept {
+  return together<true>([&](auto& sums) { return mul_sub(sums, a, c, mul(b, s)); });
+}
+ROPEWALK_INLINE Vec plus_sine(Vec a, Vec c, Vec b, Vec s) noexcept {
+  return together<true>([&](auto& sums) { return mul_add(sums, a, c, mul(b, s)); });
+}
+
 /// How results reach memory.
 struct ToCache {
   template <class Part, class T>
@@ -102,8 +111,8 @@ struct Halves {
 #pragma GCC unroll 8
         for (int i = 0; i < kVectors; i += 2) {
           const Two x0 = load_two(in + i * kLanes), x1 = load_two(in + i * kLanes + second);
-          const Two y0 = {mul_sub(x0.even, c[i], mul(x1.even, s[i])), mul_sub(x0.odd, c[i + 1], mul(x1.odd, s[i + 1]))};
-          const Two y1 = {mul_add(x1.even, c[i], mul(x0.even, s[i])), mul_add(x1.odd, c[i + 1], mul(x0.odd, s[i + 1]))};
+          const Two y0 = {less_sine(x0.even, c[i], x1.even, s[i]), less_sine(x0.odd, c[i + 1], x1.odd, s[i + 1])};
+          const Two y1 = {plus_sine(x1.even, c[i], x0.even, s[i]), plus_sine(x1.odd, c[i + 1], x0.odd, s[i + 1])};
           Put::put(y0, out + i * kLanes, y1, out + i * kLanes + second);
         }
       });
@@ -112,8 +121,8 @@ struct Halves {
 #pragma GCC unroll 8
         for (int i = 0; i < kVectors; ++i) {
           const Vec x0 = load(part, in + i * kLanes), x1 = load(part, in + i * kLanes + second);
-          Put::put(part, mul_sub(x0, c[i], mul(x1, s[i])), out + i * kLanes);
-          Put::put(part, mul_add(x1, c[i], mul(x0, s[i])), out + i * kLanes + second);
+          Put::put(part, less_sine(x0, c[i], x1, s[i]), out + i * kLanes);
+          Put::put(part, plus_sine(x1, c[i], x0, s[i]), out + i * kLanes + second);
         }
       });
     }
@@ -141,9 +150,8 @@ struct Neighbours {
 #pragma GCC unroll 8
         for (int i = 0; i < kPairVectors; i += 2) {
           const Two x = load_two(in + 2 * i * kLanes), z = load_two(in + 2 * (i + 1) * kLanes);
-          const Two y = {mul_sub(x.even, c[i], mul(x.odd, s[i])), mul_add(x.odd, c[i], mul(x.even, s[i]))};
-          const Two w = {mul_sub(z.even, c[i + 1], mul(z.odd, s[i + 1])),
-                         mul_add(z.odd, c[i + 1], mul(z.even, s[i + 1]))};
+          const Two y = {less_sine(x.even, c[i], x.odd, s[i]), plus_sine(x.odd, c[i], x.even, s[i])};
+          const Two w = {less_sine(z.even, c[i + 1], z.odd, s[i + 1]), plus_sine(z.odd, c[i + 1], z.even, s[i + 1])};
           Put::put(y, out + 2 * i * kLanes, w, out + 2 * (i + 1) * kLanes);
         }
       });
@@ -159,7 +167,7 @@ struct Neighbours {
 #pragma GCC unroll 8
         for (int i = 0; i < kVectors; ++i) {
           const Vec x = load(part, in + i * kLanes);
-          Put::put(part, mul_add(x, c[i], mul(swap_neighbours(x), s[i])), out + i * kLanes);
+          Put::put(part, plus_sine(x, c[i], swap_neighbours(x), s[i]), out + i * kLanes);
         }
       });
     }

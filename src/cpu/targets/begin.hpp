@@ -9,7 +9,7 @@
 #error "a target defines ROPEWALK_TARGET_NAMESPACE first"
 #endif
 
-#define ROPEWALK_INLINE inline
+#define ROPEWALK_INLINE inline __attribute__((always_inline))
 
 namespace ropewalk::cpu::ROPEWALK_TARGET_NAMESPACE {
 extern const KernelTable table;

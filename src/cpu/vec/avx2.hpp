@@ -175,6 +175,7 @@ inline Vec mul(Vec a, Vec b) noexcept { return {_mm256_mul_ps(a.v, b.v)}; }
 inline Vec mul_add(Vec a, Vec b, Vec c) noexcept { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
 inline Vec mul_sub(Vec a, Vec b, Vec c) noexcept { return {_mm256_fmsub_ps(a.v, b.v, c.v)}; }
 inline Vec sub_mul(Vec c, Vec a, Vec b) noexcept { return {_mm256_fnmadd_ps(a.v, b.v, c.v)}; }
+#include "cpu/vec/fused.hpp"
 inline Vec swap_neighbours(Vec x) noexcept { return {_mm256_permute_ps(x.v, 0xb1)}; }
 inline Vec negate(Vec x) noexcept { return {_mm256_xor_ps(x.v, _mm256_set1_ps(-0.0f))}; }
 inline Vec negate_even(Vec x) noexcept {

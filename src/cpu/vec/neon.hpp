@@ -160,6 +160,7 @@ inline Vec mul_add(Vec a, Vec b, Vec c) noexcept { return {vfmaq_f32(c.v, a.v, b
 // Not -(c - a * b), which differs in the sign of a zero.
 inline Vec mul_sub(Vec a, Vec b, Vec c) noexcept { return {vfmaq_f32(vnegq_f32(c.v), a.v, b.v)}; }
 inline Vec sub_mul(Vec c, Vec a, Vec b) noexcept { return {vfmsq_f32(c.v, a.v, b.v)}; }
+#include "cpu/vec/fused.hpp"
 inline Vec swap_neighbours(Vec x) noexcept { return {vrev64q_f32(x.v)}; }
 inline Vec negate(Vec x) noexcept { return {vnegq_f32(x.v)}; }
 inline Vec negate_even(Vec x) noexcept {

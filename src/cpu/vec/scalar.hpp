@@ -214,6 +214,7 @@ inline Vec mul_sub(Vec a, Vec b, Vec c) noexcept {
 inline Vec sub_mul(Vec c, Vec a, Vec b) noexcept {
   return each_lane([&](std::int64_t i) { return fused(-a.lane[i], b.lane[i], c.lane[i]); });
 }
+#include "cpu/vec/fused.hpp"
 
 /// b a d c ...
 inline Vec swap_neighbours(Vec x) noexcept {

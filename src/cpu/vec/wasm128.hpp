@@ -2,7 +2,7 @@
 // No include guard on purpose: a target reads it inside its own namespace.
 
 constexpr std::int64_t kLanes = 4;
-constexpr int kBlock = 4;  // 8 of the 16 registers of x86-64 hold cosines and sines
+constexpr int kBlock = 2;
 
 struct Vec {
   v128_t v;
@@ -184,6 +184,29 @@ inline Vec negate(Vec x) noexcept { return {wasm_f32x4_neg(x.v)}; }
 // see what the first dropped. Half way is 1 followed by 28 zeros in what a float has no room for; a float below 2^-126
 // has less room, so there every sum is suspected. What is suspected (one in 2^29 of numbers by chance) goes the way of
 // vec/scalar.hpp.
+
+/// In double: two lanes and two lanes.
+struct Wide {
+  v128_t lower, upper;
+};
+inline v128_t upper_lanes(v128_t x) noexcept { return wasm_i32x4_shuffle(x, x, 2, 3, 2, 3); }
+inline Wide widened(Vec x) noexcept {
+  return {wasm_f64x2_promote_low_f32x4(x.v), wasm_f64x2_promote_low_f32x4(upper_lanes(x.v))};
+}
+inline Vec narrowed(Wide x) noexcept {
+  return {wasm_i32x4_shuffle(wasm_f32x4_demote_f64x2_zero(x.lower), wasm_f32x4_demote_f64x2_zero(x.upper), 0, 1, 4, 5)};
+}
+inline Wide add(Wide a, Wide b) noexcept {
+  return {wasm_f64x2_add(a.lower, b.lower), wasm_f64x2_add(a.upper, b.upper)};
+}
+inline Wide sub(Wide a, Wide b) noexcept {
+  return {wasm_f64x2_sub(a.lower, b.lower), wasm_f64x2_sub(a.upper, b.upper)};
+}
+inline Wide product(Vec a, Vec b) noexcept {
+  const Wide x = widened(a), y = widened(b);
+  return {wasm_f64x2_mul(x.lower, y.lower), wasm_f64x2_mul(x.upper, y.upper)};
+}
+
 inline v128_t rounded_to_odd(v128_t product, v128_t addend) noexcept {
   const v128_t sum = wasm_f64x2_add(product, addend), other = wasm_f64x2_sub(sum, product);
   const v128_t left = wasm_f64x2_add(wasm_f64x2_sub(product, wasm_f64x2_sub(sum, other)),
@@ -197,36 +220,73 @@ inline v128_t rounded_to_odd(v128_t product, v128_t addend) noexcept {
   const v128_t is_even = wasm_i64x2_eq(wasm_v128_and(sum, one), wasm_i64x2_splat(0));
   return wasm_i64x2_add(sum, wasm_v128_and(outwards, wasm_v128_and(is_even, is_inexact)));
 }
-inline v128_t upper_lanes(v128_t x) noexcept { return wasm_i32x4_shuffle(x, x, 2, 3, 2, 3); }
-inline v128_t as_floats_of(v128_t lower, v128_t upper) noexcept {
-  return wasm_i32x4_shuffle(wasm_f32x4_demote_f64x2_zero(lower), wasm_f32x4_demote_f64x2_zero(upper), 0, 1, 4, 5);
+__attribute__((noinline)) Vec add_rounded_to_odd(Wide product, Wide addend) noexcept {
+  return narrowed({rounded_to_odd(product.lower, addend.lower), rounded_to_odd(product.upper, addend.upper)});
 }
-/// The products and the addend as doubles, two lanes and two lanes.
-__attribute__((noinline)) v128_t sums_rounded_to_odd(v128_t product, v128_t upper_product, v128_t addend,
-                                                     v128_t upper_addend) noexcept {
-  return as_floats_of(rounded_to_odd(product, addend), rounded_to_odd(upper_product, upper_addend));
-}
-inline Vec mul_add(Vec a, Vec b, Vec c) noexcept {
-  const v128_t product = wasm_f64x2_mul(wasm_f64x2_promote_low_f32x4(a.v), wasm_f64x2_promote_low_f32x4(b.v));
-  const v128_t upper_product =
-      wasm_f64x2_mul(wasm_f64x2_promote_low_f32x4(upper_lanes(a.v)), wasm_f64x2_promote_low_f32x4(upper_lanes(b.v)));
-  const v128_t addend = wasm_f64x2_promote_low_f32x4(c.v);
-  const v128_t upper_addend = wasm_f64x2_promote_low_f32x4(upper_lanes(c.v));
-  const v128_t sum = wasm_f64x2_add(product, addend), upper_sum = wasm_f64x2_add(upper_product, upper_addend);
 
-  const v128_t low_words = wasm_i32x4_shuffle(sum, upper_sum, 0, 2, 4, 6);
-  const v128_t high_words = wasm_i32x4_shuffle(sum, upper_sum, 1, 3, 5, 7);
-  const v128_t is_half_way =
-      wasm_i32x4_eq(wasm_v128_and(low_words, wasm_i32x4_splat(0x1fffffff)), wasm_i32x4_splat(0x10000000));
-  // Twice the high word without its sign is in [1, 2^32 (897 2^-11)), which the sum moves to the lowest integers.
-  const v128_t moved = wasm_i32x4_add(wasm_i32x4_shl(high_words, 1), wasm_i32x4_splat(0x7fffffff));
-  const v128_t is_small = wasm_i32x4_lt(moved, wasm_i32x4_splat(static_cast<std::int32_t>(0xf01fffffu)));
-  if (__builtin_expect(wasm_v128_any_true(wasm_v128_or(is_half_way, is_small)), 0))
-    return {sums_rounded_to_odd(product, upper_product, addend, upper_addend)};
-  return {as_floats_of(sum, upper_sum)};
+/// Sums, looked at for one that is suspected.
+template <bool kIsEverSmall>
+struct Watched {
+  v128_t least_rest = wasm_i32x4_splat(0x7fffffff), least_size = least_rest;
+
+  Vec rounded(Wide sum) noexcept {
+    const Vec y = narrowed(sum);
+    // The bits for which a float has no room: half way is the lowest integer.
+    const v128_t low_words = wasm_i32x4_shuffle(sum.lower, sum.upper, 0, 2, 4, 6);
+    least_rest = wasm_i32x4_min(least_rest, wasm_i32x4_shl(low_words, 3));
+    // Without its sign a float that is small and not 0 has bits in [1, 2^23]. Twice that, moved, is the lowest
+    // integers. (A sum is not 0 but rounds to it only where it has less than 53 bits.)
+    if constexpr (kIsEverSmall)
+      least_size = wasm_i32x4_min(least_size, wasm_i32x4_add(wasm_i32x4_shl(y.v, 1), wasm_i32x4_splat(0x7fffffff)));
+    return y;
+  }
+  bool is_suspected() const noexcept {
+    v128_t any = wasm_i32x4_eq(least_rest, wasm_i32x4_splat(static_cast<std::int32_t>(0x80000000u)));
+    if constexpr (kIsEverSmall)
+      any = wasm_v128_or(any, wasm_i32x4_lt(least_size, wasm_i32x4_splat(static_cast<std::int32_t>(0x81000000u))));
+    return wasm_v128_any_true(any);
+  }
+};
+inline Vec mul_add(Vec a, Vec b, Vec c) noexcept {
+  const Wide x = product(a, b), y = widened(c);
+  Watched<true> sums;
+  const Vec made = sums.rounded(add(x, y));
+  if (__builtin_expect(sums.is_suspected(), 0)) return add_rounded_to_odd(x, y);
+  return made;
 }
 inline Vec mul_sub(Vec a, Vec b, Vec c) noexcept { return mul_add(a, b, negate(c)); }
 inline Vec sub_mul(Vec c, Vec a, Vec b) noexcept { return mul_add(negate(a), b, c); }
+
+// vec/fused.hpp says what these mean.
+struct Fused {};
+struct ByDouble {
+  static Vec rounded(Wide sum) noexcept { return narrowed(sum); }
+};
+__attribute__((noinline)) Vec mul_add(Fused, Vec a, Vec b, Vec c) noexcept { return mul_add(a, b, c); }
+inline Vec mul_sub(Fused sums, Vec a, Vec b, Vec c) noexcept { return mul_add(sums, a, b, negate(c)); }
+inline Vec sub_mul(Fused sums, Vec c, Vec a, Vec b) noexcept { return mul_add(sums, negate(a), b, c); }
+template <class Sums>
+ROPEWALK_INLINE Vec mul_add(Sums&& sums, Vec a, Vec b, Vec c) noexcept {
+  return sums.rounded(add(product(a, b), widened(c)));
+}
+template <class Sums>
+ROPEWALK_INLINE Vec mul_sub(Sums&& sums, Vec a, Vec b, Vec c) noexcept {
+  return sums.rounded(sub(product(a, b), widened(c)));
+}
+template <class Sums>
+ROPEWALK_INLINE Vec sub_mul(Sums&& sums, Vec c, Vec a, Vec b) noexcept {
+  return sums.rounded(sub(widened(c), product(a, b)));
+}
+template <bool kIsEverSmall, class Body>
+ROPEWALK_INLINE auto together(const Body& body) noexcept {
+  Watched<kIsEverSmall> sums;
+  const auto made = body(sums);
+  if (__builtin_expect(sums.is_suspected(), 0)) {
+    const Fused again;
+    return body(again);
+  }
+  return made;
+}
 
 inline Vec swap_neighbours(Vec x) noexcept { return {wasm_i32x4_shuffle(x.v, x.v, 1, 0, 3, 2)}; }
 inline Vec negate_even(Vec x) noexcept { return {wasm_v128_xor(x.v, wasm_i64x2_splat(0x80000000ll))}; }
