@@ -90,6 +90,13 @@ def test_the_header_for_c_is_c99(tmp_path, compiler):
         run(compiler, *C99, "-fsyntax-only", "-I", ROOT / "include", program)
 
 
+def test_the_first_version_of_every_struct_for_c_is_written_down():
+    structs = re.findall(r"^typedef struct (rw_\w+) \{", (ROOT / "include/ropewalk/ropewalk.h").read_text(), re.MULTILINE)
+    listed = re.findall(r"^RW_STRUCT\((\w+),", (ROOT / "tests/abi/first_version.inc").read_text(), re.MULTILINE)
+    assert len(structs) > 30
+    assert sorted(structs) == sorted(listed)
+
+
 @pytest.mark.parametrize("standard", ["c++98", "c++11", "c++20"])
 def test_the_header_for_c_is_cpp_too(tmp_path, standard):
     source = tmp_path / "twice.cpp"
