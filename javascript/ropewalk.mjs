@@ -109,14 +109,26 @@ const LAYOUTS = Object.fromEntries(Object.entries(STRUCTS).map(([name, text]) =>
 export const structLayouts = LAYOUTS;
 
 function shown(value) {
-  if (typeof value === 'bigint') return `${value}`;
-  if (ArrayBuffer.isView(value)) return `an array of ${value.length}`;
-  const text = typeof value === 'function' ? 'a function' : JSON.stringify(value) ?? String(value);
-  return text.length > 60 ? `${text.slice(0, 57)}...` : text;
+  const cut = (text) => (text.length > 60 ? `${text.slice(0, 57)}...` : text);
+  if (typeof value === 'function') return 'a function';
+  if (typeof value === 'string') return cut(JSON.stringify(value));
+  if (typeof value !== 'object' || value === null) return cut(String(value));
+  if (isList(value) && !Array.isArray(value)) return `an array of ${value.length}`;
+  if (!Array.isArray(value) && !isPlain(value)) return `a ${value.constructor?.name ?? 'class'}`;
+  const inner = (_, one) => (typeof one === 'bigint' || (typeof one === 'number' && !Number.isFinite(one)) ? String(one) : one);
+  try {
+    return cut(JSON.stringify(value, inner));
+  } catch {
+    return Array.isArray(value) ? 'a list' : 'an object';
+  }
 }
 const refuse = (path, want, got) => {
   throw new RopewalkError(`${path}: want ${want}, got ${shown(got)}`);
 };
+function isPlain(value) {
+  const prototype = Object.getPrototypeOf(value);
+  return prototype === null || Object.getPrototypeOf(prototype) === null;
+}
 
 const numbersOf = (words) => (Array.isArray(words) ? Object.fromEntries(words.map((word, i) => [word, i])) : words);
 function enumNumber(kind, word, path) {
@@ -134,40 +146,57 @@ function int64(value, path) {
     if (BigInt.asIntN(64, value) !== value) refuse(path, 'a whole number in [-2^63, 2^63 - 1]', value);
     return value;
   }
-  if (!Number.isSafeInteger(value)) refuse(path, 'a whole number, beyond 2^53 as a bigint', value);
+  if (!Number.isSafeInteger(value)) refuse(path, 'a whole number, from 2^53 on as a bigint', value);
   return BigInt(value);
 }
 function int32(value, path) {
   if (!Number.isInteger(value) || value !== (value | 0)) refuse(path, 'a whole number in [-2^31, 2^31 - 1]', value);
   return value;
 }
+const aboveZero = (value, path) => (int32(value, path) > 0 ? value : refuse(path, 'a whole number > 0', value));
+const flag = (value, path) => (typeof value === 'boolean' ? value : refuse(path, 'true or false', value));
 const number = (value, path) => (typeof value === 'number' ? value : refuse(path, 'a number', value));
 const isList = (value) => Array.isArray(value) || (ArrayBuffer.isView(value) && !(value instanceof DataView));
+/** A typed array whose buffer went elsewhere has length 0, and nothing else says so before ES2024. */
+function attached(array, path) {
+  if (array.length === 0 && ArrayBuffer.isView(array)) {
+    try {
+      new Uint8Array(array.buffer, 0, 0);
+    } catch {
+      throw new RopewalkError(`${path}: want an array that has its buffer, got a detached one`);
+    }
+  }
+  return array;
+}
 
 /** Whole numbers in words of 64 bits, a list or one of them. */
 function int64List(values, path) {
-  if (values instanceof BigInt64Array) return values;
+  if (values instanceof BigInt64Array) return attached(values, path);
   if (typeof values === 'number' || typeof values === 'bigint') return BigInt64Array.of(int64(values, path));
   if (!isList(values)) refuse(path, 'a list of whole numbers', values);
-  return BigInt64Array.from(values, (value, i) => int64(value, `${path}[${i}]`));
+  return BigInt64Array.from(attached(values, path), (value, i) => int64(value, `${path}[${i}]`));
 }
 const isNested = (positions) => Array.isArray(positions) && positions.some(isList);
-const float32 = (x, path) => (x instanceof Float32Array ? x : refuse(path, 'a Float32Array', x));
+const float32 = (x, path) => (x instanceof Float32Array ? attached(x, path) : refuse(path, 'a Float32Array', x));
 const wantLength = (path, array, length) => array.length === length || refuse(`${path}.length`, String(length), array.length);
 
 function wantFields(object, known, path) {
-  if (typeof object !== 'object' || object === null || isList(object)) refuse(path, 'an object', object);
+  if (typeof object !== 'object' || object === null || isList(object) || !isPlain(object)) refuse(path, 'an object', object);
   for (const name of Object.keys(object)) {
     if (!known.includes(name)) refuse(`${path}.${name}`, `one of ${known.join(', ')}`, object[name]);
   }
   return object;
 }
+/** The same for what fills a struct. */
+const wantStruct = (object, name, path) => wantFields(object, fieldsOf(name), path);
+const wantOptions = (given, ...known) => wantFields(given, known, 'options');
 
 // ---- memory ----------------------------------------------------------------------------------------------------------
 
 const textDecoder = new TextDecoder();
 const textEncoder = new TextEncoder();
 const ERROR_SIZE = 1024;
+const MOST_BYTES = 2 ** 31; // what the module's memory grows to
 
 /** The module's functions and its memory. */
 class Machine {
@@ -203,7 +232,9 @@ class Machine {
     this.within((room) => {
       const error = room.bytes(ERROR_SIZE);
       const status = this.exports[name](...given, error, ERROR_SIZE);
-      if (status !== 0) throw new RopewalkError(this.string(error), this.string(this.exports.rw_status_name(status)));
+      if (status === 0) return;
+      const line = this.string(error).replace(/^operands\[0\]\.role/, 'options.role');
+      throw new RopewalkError(line, this.string(this.exports.rw_status_name(status)));
     });
   }
   /** The same for one that makes a handle: `given` may contain the word PLACE. */
@@ -256,8 +287,8 @@ class Room {
     this.taken = [];
   }
   bytes(size) {
-    const address = this.machine.exports.malloc(Math.max(size, 8)) >>> 0;
-    if (address === 0) throw new RopewalkError('memory: want room for what the call makes, got none', 'no memory');
+    const address = size < MOST_BYTES ? this.machine.exports.malloc(Math.max(size, 8)) >>> 0 : 0;
+    if (address === 0) throw new RopewalkError(`memory: want room for ${size} bytes, got none`, 'no memory');
     this.taken.push(address);
     return address;
   }
@@ -266,7 +297,7 @@ class Room {
   }
   array(type, values, path) {
     if (!isList(values)) refuse(path, 'a list of numbers', values);
-    const list = values instanceof ARRAYS[type] ? values : this.converted(type, values, path);
+    const list = attached(values, path) instanceof ARRAYS[type] ? values : this.converted(type, values, path);
     const address = this.bytes(list.byteLength);
     this.machine.view(type, address, list.length).set(list);
     return { address, count: list.length };
@@ -312,13 +343,12 @@ class Room {
     if (type === 'i32') return set('setInt32', value === null ? Number(initial) : int32(value, path));
     if (type === 'ptr') return set('setUint32', value);
     if (type === 'flag') {
-      if (value !== null && typeof value !== 'boolean') refuse(path, 'true or false', value);
-      return set('setInt32', value === null ? Number(initial) : Number(value));
+      return set('setInt32', Number(value === null ? initial : flag(value, path)));
     }
     if (type === 'str') return set('setUint32', this.string(value, path).address);
     if (type.startsWith('*')) {
       const inner = type.slice(1);
-      return set('setUint32', this.struct(inner, wantFields(value, fieldsOf(inner), path), path));
+      return set('setUint32', this.struct(inner, wantStruct(value, inner, path), path));
     }
     if (type.endsWith('[]')) {
       const { address, count } = this.array(type.slice(0, -2), value, path);
@@ -350,6 +380,12 @@ class Room {
 const fieldsOf = (name) =>
   LAYOUTS[name].fields.map((field) => field.name).filter((field) => field !== 'reserved' && !field.startsWith('has_'));
 
+/** No caller has a machine: what takes one is for this file alone. */
+function wantMachine(machine, name) {
+  if (!(machine instanceof Machine)) throw new RopewalkError(`${name}: want one that Ropewalk.load() or its methods make, got new ${name}`);
+  return machine;
+}
+
 /** A handle of the library; freed by free(), or some time after nobody knows it any more. */
 class Handle {
   #address;
@@ -357,6 +393,7 @@ class Handle {
   static #registry = new FinalizationRegistry((destroy) => destroy());
 
   constructor(machine, destroy, address) {
+    wantMachine(machine, new.target.name);
     this.machine = machine;
     this.#address = address;
     this.#destroy = () => machine.exports[destroy](address);
@@ -397,11 +434,11 @@ export class Spec extends Handle {
   }
   static from(machine, given) {
     const { scaling = null, ...fields } = wantFields(given, SPEC_FIELDS, 'spec');
-    fields.rotary_dim ??= (fields.head_dim ?? 0) - (fields.rotary_offset ?? 0);
+    fields.rotary_dim ??= int32(fields.head_dim ?? 0, 'spec.head_dim') - int32(fields.rotary_offset ?? 0, 'spec.rotary_offset');
     if (scaling !== null) {
-      const { kind, ...options } = wantFields(scaling, [...Object.keys(scaling), 'kind'], 'spec.scaling');
+      const { kind, ...options } = wantFields(scaling, Object.keys(scaling), 'spec.scaling');
       if (!SCALINGS.includes(kind)) refuse('spec.scaling.kind', `one of ${SCALINGS.join(', ')}`, kind);
-      fields[kind] = wantFields(options, fieldsOf(`rw_${kind}`), 'spec.scaling');
+      fields[kind] = wantStruct(options, `rw_${kind}`, 'spec.scaling');
     }
     return machine.within(
       (room) => new Spec(machine, machine.make('rw_spec_create', room.struct('rw_spec_fields', fields, 'spec'), PLACE)),
@@ -473,11 +510,14 @@ export class Spec extends Handle {
     const { machine, address } = this;
     return new Rotary(machine, machine.make('rw_rotary_create', address, running(runningLength), PLACE), this.fields);
   }
-  rerotation(to, { from_running_length = 0, to_running_length = 0 } = {}) {
+  rerotation(to, lengths = {}) {
+    const { from_running_length = 0, to_running_length = 0 } = wantOptions(lengths, 'from_running_length', 'to_running_length');
     if (!(to instanceof Spec)) refuse('to', 'a Spec', to);
     const { machine, address } = this;
-    const handle = machine.make('rw_rerotation_create', address, running(from_running_length, 'from_running_length'),
-                                to.address, running(to_running_length, 'to_running_length'), PLACE);
+    // An address means nothing in the memory of another instance.
+    if (to.machine !== machine) throw new RopewalkError('to: want a Spec of the same instance, got one of another');
+    const handle = machine.make('rw_rerotation_create', address, running(from_running_length, 'options.from_running_length'),
+                                to.address, running(to_running_length, 'options.to_running_length'), PLACE);
     return new Rerotation(machine, handle, this.fields.head_dim);
   }
 }
@@ -497,8 +537,9 @@ export class Rotary extends Handle {
       return this.machine.copy('u64', out, count);
     });
   }
-  table(positions, { dtype = 'float32' } = {}) {
-    if (dtype !== 'float32' && dtype !== 'bfloat16') refuse('dtype', 'float32 or bfloat16', dtype);
+  table(positions, options = {}) {
+    const { dtype = 'float32' } = wantOptions(options, 'dtype');
+    if (dtype !== 'float32' && dtype !== 'bfloat16') refuse('options.dtype', 'float32 or bfloat16', dtype);
     return this.machine.within((room) => {
       const { view, tokens } = room.positions(positions), count = tokens * this.pairs;
       const cos = room.bytes(4 * count), sin = room.bytes(4 * count);
@@ -508,31 +549,34 @@ export class Rotary extends Handle {
       return table;
     });
   }
-  rotate(x, positions, { heads = 1, direction = 'forward', role = 'unset' } = {}) {
+  rotate(x, positions, options = {}) {
+    const { heads = 1, direction = 'forward', role = 'unset' } = wantOptions(options, 'heads', 'direction', 'role');
     return this.#turned(x, positions, heads, role, (room, operand, view) => {
-      const call = room.struct('rw_call', { direction });
+      const call = room.struct('rw_call', { direction }, 'options');
       this.machine.call('rw_rotary_apply', this.address, operand, 1, view, call);
     });
   }
-  rotateByTable(x, table, { heads = 1, direction = 'forward', rows = null } = {}) {
+  rotateByTable(x, table, options = {}) {
+    const { heads = 1, direction = 'forward', rows = null } = wantOptions(options, 'heads', 'direction', 'rows');
     const { cos, sin } = wantFields(table, ['cos', 'sin'], 'table');
     const tableRows = float32(cos, 'table.cos').length / this.pairs;
     wantLength('table.sin', float32(sin, 'table.sin'), cos.length);
     if (!Number.isInteger(tableRows)) refuse('table.cos.length', `a multiple of ${this.pairs}`, cos.length);
-    const where = rows ?? Array.from({ length: tableRows }, (_, row) => row);
+    const where = int64List(rows ?? Array.from({ length: tableRows }, (_, row) => row), 'options.rows');
+    where.forEach((row, i) => (row >= 0n && row < tableRows) || refuse(`options.rows[${i}]`, `a row in [0, ${tableRows - 1}]`, row));
     return this.#turned(x, where, heads, 'unset', (room, operand, view) => {
       const addresses = { cos: room.array('f32', cos, 'table.cos').address, sin: room.array('f32', sin, 'table.sin').address };
       const given = room.struct('rw_cos_sin_table', { ...addresses, rows: tableRows, row_stride: this.pairs });
-      const call = room.struct('rw_call', { direction });
+      const call = room.struct('rw_call', { direction }, 'options');
       this.machine.call('rw_rotary_apply_table', this.address, operand, 1, given, view, call);
     });
   }
   #turned(x, positions, heads, role, apply) {
     return this.machine.within((room) => {
       const { view, tokens } = room.positions(positions);
-      wantLength('x', float32(x, 'x'), tokens * int32(heads, 'heads') * this.head_dim);
+      wantLength('x', float32(x, 'x'), tokens * aboveZero(heads, 'options.heads') * this.head_dim);
       const { address, view: shape } = room.heads(x, tokens, heads, this.head_dim);
-      apply(room, room.struct('rw_operand', { in: shape, role }), view);
+      apply(room, room.struct('rw_operand', { in: shape, role }, 'options'), view);
       return this.machine.copy('f32', address, x.length);
     });
   }
@@ -547,10 +591,11 @@ export class Rerotation extends Handle {
   get gain() {
     return this.machine.exports.rw_rerotation_gain(this.address);
   }
-  apply(keys, positions, { heads = 1 } = {}) {
+  apply(keys, positions, options = {}) {
+    const { heads = 1 } = wantOptions(options, 'heads');
     return this.machine.within((room) => {
       const { view, tokens } = room.positions(positions);
-      wantLength('keys', float32(keys, 'keys'), tokens * int32(heads, 'heads') * this.head_dim);
+      wantLength('keys', float32(keys, 'keys'), tokens * aboveZero(heads, 'options.heads') * this.head_dim);
       const { address, view: shape } = room.heads(keys, tokens, heads, this.head_dim);
       this.machine.call('rw_rerotation_apply_heads', this.address, shape, view, 0);
       return this.machine.copy('f32', address, keys.length);
@@ -603,8 +648,9 @@ export class Checkpoint extends Handle {
 /** Sines and cosines of positions, as they are added to embeddings. */
 export class Sinusoidal extends Handle {
   constructor(machine, given) {
+    wantMachine(machine, 'Sinusoidal');
     const make = (room) => machine.make('rw_sinusoidal_create', room.struct('rw_sinusoidal_fields', given, 'sinusoidal'), PLACE);
-    wantFields(given, fieldsOf('rw_sinusoidal_fields'), 'sinusoidal');
+    wantStruct(given, 'rw_sinusoidal_fields', 'sinusoidal');
     super(machine, 'rw_sinusoidal_destroy', machine.within(make));
     this.dim = given.dim;
   }
@@ -629,7 +675,8 @@ export class Sinusoidal extends Handle {
 export class Bias extends Handle {
   constructor(machine, kind, given) {
     const name = `rw_${kind}`;
-    wantFields(given, fieldsOf(name), kind);
+    wantMachine(machine, 'Bias');
+    wantStruct(given, name, kind);
     super(machine, 'rw_bias_destroy', machine.within((room) => machine.make(`rw_bias_create_${kind}`, room.struct(name, given, kind), PLACE)));
     this.heads = machine.exports.rw_bias_heads(this.address);
   }
@@ -653,18 +700,33 @@ export function roundToBfloat16(x) {
   return x;
 }
 
+/** Turns what goes wrong with a source into a refusal that keeps its cause. */
+async function tried(want, status, work) {
+  try {
+    return await work();
+  } catch (cause) {
+    if (cause instanceof RopewalkError) throw cause;
+    throw Object.assign(new RopewalkError(`source: want ${want}, got ${cause?.message ?? shown(cause)}`, status), { cause });
+  }
+}
+const compiled = (bytes) => tried('a WebAssembly module', 'format', () => WebAssembly.compile(bytes));
+const received = (work) => tried('what can be read', 'unavailable', work);
+
 async function moduleOf(source) {
   const given = await source;
   if (given instanceof WebAssembly.Module) return given;
-  if (given instanceof ArrayBuffer || ArrayBuffer.isView(given)) return WebAssembly.compile(given);
-  if (typeof Response === 'function' && given instanceof Response) return WebAssembly.compile(await given.arrayBuffer());
+  if (given instanceof ArrayBuffer || ArrayBuffer.isView(given)) return compiled(given);
+  if (typeof Response === 'function' && given instanceof Response) {
+    if (!given.ok) throw new RopewalkError(`source: want a Response with the module, got status ${given.status}`, 'unavailable');
+    return compiled(await received(() => given.arrayBuffer()));
+  }
   if (!(given instanceof URL) && typeof given !== 'string') refuse('source', 'bytes, an address, a Response or a WebAssembly.Module', given);
-  const url = new URL(given, import.meta.url);
+  const url = await tried('an address', 'invalid', () => new URL(given, import.meta.url));
   if (url.protocol === 'file:' && typeof process === 'object') {
     const { readFile } = await import('node:fs/promises');
-    return WebAssembly.compile(await readFile(url));
+    return compiled(await received(() => readFile(url)));
   }
-  return moduleOf(fetch(url));
+  return moduleOf(received(() => fetch(url)));
 }
 
 /** The library, loaded. */
@@ -672,7 +734,7 @@ export class Ropewalk {
   #machine;
 
   constructor(machine) {
-    this.#machine = machine;
+    this.#machine = wantMachine(machine, 'Ropewalk');
   }
   /** By default from ropewalk.wasm beside this file. */
   static async load(source = new URL('ropewalk.wasm', import.meta.url)) {
@@ -692,7 +754,10 @@ export class Ropewalk {
         environ_get: () => 0,
       },
     };
-    const { exports } = await WebAssembly.instantiate(await moduleOf(source), imports);
+    const module = await moduleOf(source), names = WebAssembly.Module.exports(module).map(({ name }) => name);
+    const missing = ['memory', 'malloc', 'free', '_initialize', 'rw_version'].find((name) => !names.includes(name));
+    if (missing !== undefined) throw new RopewalkError(`source: want ropewalk.wasm, got a module without ${missing}`, 'format');
+    const { exports } = await tried('ropewalk.wasm', 'format', () => WebAssembly.instantiate(module, imports));
     machine = new Machine(exports);
     exports._initialize();
     return new Ropewalk(machine);
@@ -710,12 +775,12 @@ export class Ropewalk {
   spec(fields) {
     return Spec.from(this.#machine, fields);
   }
-  checkpoint(json, { source = 'config.json', ...options } = {}) {
-    const machine = this.#machine;
-    wantFields(options, fieldsOf('rw_read_options'), 'options');
+  checkpoint(json, given = {}) {
+    const machine = this.#machine, known = fieldsOf('rw_read_options');
+    const { source = 'config.json', ...options } = wantOptions(given, 'source', ...known);
     return machine.within((room) => {
       const text = room.string(json, 'text'), read = room.struct('rw_read_options', options, 'options');
-      const name = room.string(source, 'source').address;
+      const name = room.string(source, 'options.source').address;
       return new Checkpoint(machine, machine.make('rw_checkpoint_from_json', text.address, text.size, name, read, PLACE));
     });
   }
@@ -730,17 +795,33 @@ export class Ropewalk {
   }
   alibiSlopes(heads, bias_max = 8) {
     return this.#machine.within((room) => {
-      const most = int32(heads, 'heads'), out = room.bytes(8 * Math.max(most, 0));
-      this.#machine.call('rw_alibi_slopes', most, number(bias_max, 'bias_max'), out, Math.max(most, 0));
-      return this.#machine.copy('f64', out, most);
+      // No more room than for the most heads that the library takes: it says by itself what is too many.
+      const wanted = aboveZero(heads, 'heads'), count = Math.min(wanted, 65536), out = room.bytes(8 * count);
+      this.#machine.call('rw_alibi_slopes', wanted, number(bias_max, 'bias_max'), out, count);
+      return this.#machine.copy('f64', out, count);
     });
   }
-  t5Buckets(distances, { num_buckets = 32, max_distance = 128, causal = false } = {}) {
+  t5Buckets(distances, options = {}) {
+    const { num_buckets = 32, max_distance = 128, causal = false } = wantOptions(options, 'num_buckets', 'max_distance', 'causal');
     return this.#machine.within((room) => {
       const { address, count } = room.array('i64', int64List(distances, 'distances'), 'distances');
       const out = room.bytes(4 * count);
-      this.#machine.call('rw_t5_buckets', int32(num_buckets, 'num_buckets'), int64(max_distance, 'max_distance'), Number(causal), address, count, out);
+      this.#machine.call('rw_t5_buckets', int32(num_buckets, 'options.num_buckets'), int64(max_distance, 'options.max_distance'),
+                         Number(flag(causal, 'options.causal')), address, count, out);
       return this.#machine.copy('i32', out, count);
     });
   }
 }
+
+/** The methods of a class say what they miss where they are called without their object. */
+function wantObject(type) {
+  for (const [name, { value: method }] of Object.entries(Object.getOwnPropertyDescriptors(type.prototype))) {
+    if (typeof method !== 'function' || name === 'constructor') continue;
+    const called = function (...given) {
+      if (!(this instanceof type)) throw new RopewalkError(`${name}: want a call on its ${type.name}, got one without`);
+      return method.apply(this, given);
+    };
+    Object.defineProperty(type.prototype, name, { value: called, writable: true, configurable: true });
+  }
+}
+[Handle, Spec, Rotary, Rerotation, Checkpoint, Sinusoidal, Bias, Ropewalk].forEach(wantObject);

@@ -9,7 +9,8 @@ import { pathToFileURL } from 'node:url';
 const here = import.meta.dirname ?? path.dirname(new URL(import.meta.url).pathname);
 const repository = path.join(here, '..', '..');
 const built = path.resolve(process.env.ROPEWALK_JAVASCRIPT ?? path.join(repository, 'build-wasm', 'javascript'));
-const { Ropewalk, RopewalkError, roundToBfloat16, structLayouts } = await import(pathToFileURL(path.join(built, 'ropewalk.mjs')));
+const face = await import(pathToFileURL(path.join(built, 'ropewalk.mjs')));
+const { Ropewalk, RopewalkError, roundToBfloat16, structLayouts } = face;
 const rw = await Ropewalk.load();
 
 const plain = { head_dim: 64, layout: 'half', theta: 10000 };
@@ -269,14 +270,14 @@ test('what is wrong is said in a line that begins where it is', () => {
   refused(() => rw.checkpoint('['.repeat(200000)), /^config\.json: want/, 'format');
   refused(() => rw.checkpoint(undefined), 'text: want a string, got undefined');
   const rotary = rw.spec(plain).rotary(), x = numbers(64);
-  refused(() => rotary.rotate(x, [1.5]), 'positions[0]: want a whole number, beyond 2^53 as a bigint, got 1.5');
-  refused(() => rotary.rotate(x, [2 ** 60]), /^positions\[0\]: want a whole number, beyond 2\^53 as a bigint/);
+  refused(() => rotary.rotate(x, [1.5]), 'positions[0]: want a whole number, from 2^53 on as a bigint, got 1.5');
+  refused(() => rotary.rotate(x, [2 ** 60]), /^positions\[0\]: want a whole number, from 2\^53 on as a bigint/);
   refused(() => rotary.rotate(x, [2n ** 63n]), 'positions[0]: want a whole number in [-2^63, 2^63 - 1], got 9223372036854775808');
   refused(() => rotary.rotate(x, [1, 2]), 'x.length: want 128, got 64');
   refused(() => rotary.rotate([1], [1]), 'x: want a Float32Array, got [1]');
   refused(() => rotary.rotate(x, [1], { direction: 'up' }), /direction: want one of forward, inverse, transpose, shift, got "up"$/);
   refused(() => rotary.rotate(x, [1], { direction: 1 }), /direction: want/);
-  refused(() => rotary.rotateByTable(x, { cos: numbers(32), sin: numbers(32) }, { rows: [1] }), /^positions/);
+  refused(() => rotary.rotateByTable(x, { cos: numbers(32), sin: numbers(32) }, { rows: [1] }), 'options.rows[0]: want a row in [0, 0], got 1');
   refused(() => rotary.rotateByTable(x, { cos: numbers(32), sin: numbers(31) }), 'table.sin.length: want 32, got 31');
   refused(() => rw.alibi({ heads: 0 }), /^alibi\.heads: want/);
   refused(() => rw.t5({ heads: 1, table: [1] }), /^t5\.table/);
@@ -286,6 +287,102 @@ test('what is wrong is said in a line that begins where it is', () => {
   spec.free();
   refused(() => spec.text, 'Spec: want one that is in use, got a freed one');
   assert.equal(rw.spec(plain).pairs, 32); // and the library goes on
+});
+
+test('objects of another instance are refused, and objects that no method made', async () => {
+  const other = await Ropewalk.load(), yarn = (factor) => ({ ...plain, scaling: { kind: 'yarn', factor, trained_context: 4096 } });
+  const from = rw.spec(yarn(4)), theirs = other.spec(yarn(16));
+  refused(() => from.rerotation(theirs), 'to: want a Spec of the same instance, got one of another');
+  assert.notEqual(from.rerotation(rw.spec(theirs.fields)).gain, 1);
+  refused(() => from.rerotation(plain), /^to: want a Spec, got \{"head_dim":64/);
+  refused(() => from.rerotation(from.rotary()), 'to: want a Spec, got a Rotary');
+  refused(() => rw.spec(from), 'spec: want an object, got a Spec');
+  refused(() => new Ropewalk(), 'Ropewalk: want one that Ropewalk.load() or its methods make, got new Ropewalk');
+  for (const [name, type] of Object.entries(face).filter(([, one]) => one.prototype?.free)) {
+    refused(() => new type(), `${name}: want one that Ropewalk.load() or its methods make, got new ${name}`);
+  }
+});
+
+test('methods say what they miss without their object', () => {
+  const { spec, checkpoint } = rw, { rotate, free } = rw.spec(plain).rotary();
+  refused(() => spec(plain), 'spec: want a call on its Ropewalk, got one without');
+  refused(() => checkpoint('{}'), 'checkpoint: want a call on its Ropewalk, got one without');
+  refused(() => rotate(numbers(64), 1), 'rotate: want a call on its Rotary, got one without');
+  refused(() => free(), 'free: want a call on its Handle, got one without');
+});
+
+test('options that do not exist are refused, and what is no object', () => {
+  const spec = rw.spec(plain), rotary = spec.rotary(), x = numbers(64), table = rotary.table(1);
+  const calls = {
+    rotate: [(options) => rotary.rotate(x, 1, options), 'heads, direction, role'],
+    rotateByTable: [(options) => rotary.rotateByTable(x, table, options), 'heads, direction, rows'],
+    table: [(options) => rotary.table(1, options), 'dtype'],
+    rerotation: [(options) => spec.rerotation(spec, options), 'from_running_length, to_running_length'],
+    apply: [(options) => spec.rerotation(spec).apply(x, 1, options), 'heads'],
+    t5Buckets: [(options) => rw.t5Buckets(1, options), 'num_buckets, max_distance, causal'],
+    checkpoint: [(options) => rw.checkpoint(JSON.stringify(llama), options), 'source, family, part, numerics'],
+  };
+  for (const [name, [call, known]] of Object.entries(calls)) {
+    refused(() => call({ directon: 'inverse' }), `options.directon: want one of ${known}, got "inverse"`);
+    refused(() => call({ head: 2 }), `options.head: want one of ${known}, got 2`);
+    refused(() => call(5), 'options: want an object, got 5');
+    refused(() => call(null), 'options: want an object, got null');
+    refused(() => call(new Map([['heads', 2]])), 'options: want an object, got a Map');
+    assert.ok(call({}) && call(undefined), name);
+  }
+  refused(() => rotary.rotate(x, 1, { heads: -1 }), 'options.heads: want a whole number > 0, got -1');
+  refused(() => rotary.rotate(x, 1, { direction: 'up' }), 'options.direction: want one of forward, inverse, transpose, shift, got "up"');
+  refused(() => rotary.rotate(x, 1, { role: 'value' }), 'options.role: want one of query, key, got "value"');
+  refused(() => rw.spec({ ...plain, xpos: {} }).rotary().rotate(x, 1), 'options.role: want query or key for xPos, got none');
+  refused(() => rotary.rotateByTable(x, table, { rows: [-1] }), 'options.rows[0]: want a row in [0, 0], got -1');
+  refused(() => rotary.rotateByTable(x, table, { rows: [0.5] }), /^options\.rows\[0\]: want a whole number/);
+  refused(() => rw.t5Buckets(1, { causal: 'no' }), 'options.causal: want true or false, got "no"');
+  refused(() => rw.alibiSlopes(-1), 'heads: want a whole number > 0, got -1');
+});
+
+test('fields of another type are said', () => {
+  refused(() => rw.spec({ ...plain, head_dim: 8n }), 'spec.head_dim: want a whole number in [-2^31, 2^31 - 1], got 8');
+  refused(() => rw.spec({ ...plain, theta: { a: 1n } }), 'spec.theta: want a number, got {"a":"1"}');
+  refused(() => rw.spec({ ...plain, scaling: 'yarn' }), 'spec.scaling: want an object, got "yarn"');
+  refused(() => rw.spec({ ...plain, head_dim: NaN }), /^spec\.head_dim: want .*, got NaN$/);
+  refused(() => rw.spec(plain).rotary().turns([1, Infinity]), /^positions\[1\]: want .*, got Infinity$/);
+  const circle = [];
+  circle.push(circle);
+  refused(() => rw.spec({ ...plain, theta: circle }), 'spec.theta: want a number, got a list');
+});
+
+test('arrays without their buffer are refused', () => {
+  const rotary = rw.spec(plain).rotary(), gone = (array) => (structuredClone(array, { transfer: [array.buffer] }), array);
+  const line = (name) => `${name}: want an array that has its buffer, got a detached one`;
+  refused(() => rotary.rotate(gone(numbers(64)), [1]), line('x'));
+  refused(() => rotary.rotate(numbers(64), gone(BigInt64Array.of(1n))), line('positions'));
+  refused(() => rotary.turns(gone(Int32Array.of(1))), line('positions'));
+  refused(() => rotary.rotate(new Float32Array(), gone(BigInt64Array.of(1n))), line('positions'));
+  refused(() => roundToBfloat16(gone(numbers(1))), line('x'));
+  refused(() => rw.spec({ ...plain, frequency_multipliers: gone(new Float64Array(32)) }), line('spec.frequency_multipliers'));
+  assert.equal(rotary.rotate(new Float32Array(), []).length, 0);
+});
+
+test('results that no memory of 32 bits holds are refused before they wrap', () => {
+  const where = new BigInt64Array(65536), million = new BigInt64Array(1e6), none = /^memory: want room for \d+ bytes, got none$/;
+  refused(() => rw.alibi({ heads: 1 }).block(where, where), 'memory: want room for 17179869184 bytes, got none', 'no memory');
+  refused(() => rw.sinusoidal({ dim: 65536, order: 'interleaved', exponent: 'paper' }).rows(million), none, 'no memory');
+  const wide = rw.spec({ ...plain, head_dim: 2048 }).rotary();
+  refused(() => wide.turns(million), none, 'no memory');
+  refused(() => wide.table(million), none, 'no memory');
+  const before = rw.memory;
+  for (const heads of [65537, 1e8, 1e9]) refused(() => rw.alibiSlopes(heads), `heads: want a number in [1, 65536], got ${heads}`);
+  assert.ok(rw.memory - before < 2 ** 20);
+  assert.equal(rw.alibiSlopes(65536).length, 65536);
+});
+
+test('positions come in every typed array of whole numbers', () => {
+  const rotary = rw.spec(plain).rotary(), wanted = rotary.turns([0, 1, 7]);
+  for (const type of [Int8Array, Uint8Array, Uint8ClampedArray, Int16Array, Uint16Array, Int32Array, Uint32Array, Float32Array, Float64Array]) {
+    assert.deepEqual(rotary.turns(type.of(0, 1, 7)), wanted, type.name);
+  }
+  for (const type of [BigInt64Array, BigUint64Array]) assert.deepEqual(rotary.turns(type.of(0n, 1n, 7n)), wanted, type.name);
+  refused(() => rotary.turns(BigUint64Array.of(2n ** 63n)), /^positions\[0\]: want a whole number in \[-2\^63/);
 });
 
 test('memory that was freed is used again', () => {
@@ -308,10 +405,10 @@ test('memory that was freed is used again', () => {
   assert.equal(rw.memory, before);
 });
 
-test('arrays of many megabytes make the memory grow, and what stood there stays', () => {
-  const rotary = rw.spec(plain).rotary(), tokens = 30000, x = numbers(tokens * 64), before = rw.memory;
+test('arrays of many megabytes make the memory grow, and what stood there stays', async () => {
+  const own = await Ropewalk.load(), rotary = own.spec(plain).rotary(), tokens = 30000, x = numbers(tokens * 64), before = own.memory;
   const positions = Array.from({ length: tokens }, (_, i) => i), got = rotary.rotate(x, positions);
-  assert.ok(rw.memory > before);
+  assert.ok(own.memory > before);
   assert.deepEqual(got.subarray(29999 * 64), rotary.rotate(x.slice(29999 * 64), [29999]));
 });
 
@@ -322,7 +419,18 @@ test('the module is loaded from bytes, an address, a Response and a compiled mod
   for (const source of [bytes, base64, base64.buffer, pathToFileURL(file), pathToFileURL(file).href, response, Promise.resolve(bytes), new WebAssembly.Module(bytes)]) {
     assert.equal((await Ropewalk.load(source)).version, rw.version);
   }
-  await assert.rejects(Ropewalk.load(17), RopewalkError);
+  const failing = async (source, line, status) =>
+    assert.rejects(Ropewalk.load(source), (error) => {
+      assert.ok(error instanceof RopewalkError && line.test(error.message), String(error));
+      assert.equal(error.status, status);
+      return true;
+    });
+  await failing(17, /^source: want bytes, .*, got 17$/, 'invalid');
+  await failing('http://[', /^source: want an address, got /, 'invalid');
+  await failing(new Response(bytes, { status: 404 }), /^source: want a Response with the module, got status 404$/, 'unavailable');
+  await failing(pathToFileURL(path.join(built, 'nowhere.wasm')), /^source: want what can be read, got ENOENT/, 'unavailable');
+  await failing(Uint8Array.of(1, 2, 3), /^source: want a WebAssembly module, got /, 'format');
+  await failing(Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0), /^source: want ropewalk\.wasm, got a module without memory$/, 'format');
 });
 
 test('the list of exports is what the face calls', () => {
