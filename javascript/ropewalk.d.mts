@@ -9,14 +9,29 @@ export class RopewalkError extends Error {
   constructor(line: string, status?: string);
 }
 
-/** A whole number in [-2^63, 2^63 - 1]; beyond +-2^53 a bigint. */
+// A field that may be left out has the default of its struct in ropewalk.h; null is the same as leaving it out. Objects
+// are plain ones: keys that are not listed here are refused, and so are instances of classes.
+
+/** A whole number in [-2^63, 2^63 - 1]; from +-2^53 on a bigint. */
 export type Integer = number | bigint;
+/** Any typed array of numbers; where whole numbers are wanted, its entries are. */
+export type NumberArray =
+  | Int8Array
+  | Uint8Array
+  | Uint8ClampedArray
+  | Int16Array
+  | Uint16Array
+  | Int32Array
+  | Uint32Array
+  | Float32Array
+  | Float64Array;
+export type IntegerList = readonly Integer[] | NumberArray | BigInt64Array | BigUint64Array;
 /** One position, or a list of them. */
-export type Stream = Integer | readonly Integer[] | BigInt64Array | Int32Array;
+export type Stream = Integer | IntegerList;
 /** Positions of tokens: a list, or for a spec of several axes a list of as many for each. */
-export type Positions = Stream | readonly (readonly Integer[] | BigInt64Array)[];
-export type Numbers = readonly number[] | Float64Array;
-export type Integers = readonly number[] | Int32Array | Uint8Array;
+export type Positions = Stream | readonly IntegerList[];
+export type Numbers = readonly number[] | NumberArray;
+export type Integers = readonly number[] | NumberArray;
 
 export type Layout = 'half' | 'interleaved';
 export type Numerics = 'exact' | 'fp32';
@@ -132,7 +147,7 @@ export interface Spec extends Handle {
   /** runningLength: tokens the sequence reaches, for scalings that depend on it; 0: the trained length. */
   frequencies(runningLength?: Integer): Frequencies;
   rotary(runningLength?: Integer): Rotary;
-  /** Carries keys that were turned under this spec over to `to`. */
+  /** Carries keys that were turned under this spec over to `to`, a spec of the same instance. */
   rerotation(to: Spec, lengths?: { from_running_length?: Integer; to_running_length?: Integer }): Rerotation;
 }
 
@@ -145,7 +160,8 @@ export interface Table {
 export interface Rotary extends Handle {
   readonly head_dim: number;
   readonly pairs: number;
-  /** How far each pair has turned, modulo a turn, 2^64 to a turn: [tokens, pairs]. Exact at every int64. */
+  /** How far each pair has turned, modulo a turn, 2^64 to a turn: [tokens, pairs]. At every int64 the product of the position and
+   * turns_per_token to the bit, which is within |position| * 2^-65 turns of the formula over real numbers. */
   turns(positions: Positions): BigUint64Array;
   /** dtype "bfloat16": rounded as a table of that type holds them. */
   table(positions: Positions, options?: { dtype?: 'float32' | 'bfloat16' }): Table;
@@ -217,13 +233,13 @@ export interface SinusoidalFields {
 export interface Sinusoidal extends Handle {
   readonly dim: number;
   readonly inv_freq: Float64Array;
-  /** [tokens, dim] */
+  /** [tokens, dim]. A position that leaves 64 bits once position_offset is added is refused. */
   rows(positions: Positions): Float32Array;
 }
 
 export interface Bias extends Handle {
   readonly heads: number;
-  /** [heads, queries, keys] */
+  /** [heads, queries, keys]. A distance beyond 64 bits counts as the largest one of its sign. */
   block(queries: Stream, keys: Stream): Float32Array;
 }
 
@@ -240,7 +256,7 @@ export interface T5Fields {
   num_buckets?: number;
   max_distance?: Integer;
   /** [num_buckets, heads] */
-  table: readonly number[] | Float32Array;
+  table: Numbers;
 }
 
 type Bytes = ArrayBuffer | ArrayBufferView;
@@ -248,7 +264,7 @@ type Source = Bytes | URL | string | Response | WebAssembly.Module;
 
 export class Ropewalk {
   private constructor();
-  /** By default from ropewalk.wasm beside ropewalk.mjs. */
+  /** By default from ropewalk.wasm beside ropewalk.mjs. What is not that is refused, a Response that is not ok too. */
   static load(source?: Source | Promise<Source>): Promise<Ropewalk>;
   readonly version: string;
   /** "wasm128" */

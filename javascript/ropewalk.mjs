@@ -86,6 +86,12 @@ const STRUCTS = {
   rw_t5: 'i32 heads, flag causal, i32 num_buckets=32, i32 reserved, i64 max_distance=128, f32[] table',
 };
 
+// What has to be said, although C has a default for it: a stretch by 1 is no scaling, a beta of 0 no temperature.
+const REQUIRED = {
+  rw_linear: ['factor'], rw_ntk: ['factor'], rw_dynamic_ntk: ['factor'], rw_yarn: ['factor'],
+  rw_query_temperature: ['beta', 'context'],
+};
+
 const ARRAYS = { f64: Float64Array, f32: Float32Array, i32: Int32Array, u8: Uint8Array, i64: BigInt64Array, u64: BigUint64Array };
 const SCALINGS = ['linear', 'ntk', 'dynamic_ntk', 'yarn', 'longrope', 'llama3', 'proportional', 'divisors'];
 
@@ -188,7 +194,13 @@ function wantFields(object, known, path) {
   return object;
 }
 /** The same for what fills a struct. */
-const wantStruct = (object, name, path) => wantFields(object, fieldsOf(name), path);
+function wantStruct(object, name, path) {
+  wantFields(object, fieldsOf(name), path);
+  for (const field of REQUIRED[name] ?? []) {
+    if ((object[field] ?? null) === null) throw new RopewalkError(`${path}.${field}: want a number, got nothing`);
+  }
+  return object;
+}
 const wantOptions = (given, ...known) => wantFields(given, known, 'options');
 
 // ---- memory ----------------------------------------------------------------------------------------------------------
@@ -367,7 +379,7 @@ class Room {
       all.set(stream, axis * tokens);
     });
     const data = this.array('i64', all, 'positions').address;
-    return { view: this.struct('rw_positions_view', { data, axes: streams.length, tokens, axis_stride: tokens }), tokens };
+    return { view: this.struct('rw_positions_view', { data, axes: streams.length, tokens, axis_stride: tokens }), tokens, streams };
   }
   /** Contiguous [tokens, heads, head_dim], with what is in `x`. */
   heads(x, tokens, heads, headDim) {
@@ -647,12 +659,15 @@ export class Checkpoint extends Handle {
 
 /** Sines and cosines of positions, as they are added to embeddings. */
 export class Sinusoidal extends Handle {
+  #offset;
+
   constructor(machine, given) {
     wantMachine(machine, 'Sinusoidal');
     const make = (room) => machine.make('rw_sinusoidal_create', room.struct('rw_sinusoidal_fields', given, 'sinusoidal'), PLACE);
     wantStruct(given, 'rw_sinusoidal_fields', 'sinusoidal');
     super(machine, 'rw_sinusoidal_destroy', machine.within(make));
     this.dim = given.dim;
+    this.#offset = int64(given.position_offset ?? 0, 'sinusoidal.position_offset');
   }
   get inv_freq() {
     return this.machine.within((room) => {
@@ -663,7 +678,13 @@ export class Sinusoidal extends Handle {
   }
   rows(positions) {
     return this.machine.within((room) => {
-      const { view, tokens } = room.positions(positions), count = tokens * this.dim;
+      const { view, tokens, streams } = room.positions(positions), count = tokens * this.dim;
+      const sum = (position) => position + this.#offset, fits = (one) => BigInt.asIntN(64, one) === one;
+      const place = streams.length > 1 ? (axis, i) => `positions[${axis}][${i}]` : (_, i) => `positions[${i}]`;
+      if (this.#offset !== 0n) {
+        streams.forEach((stream, axis) => stream.forEach((position, i) =>
+          fits(sum(position)) || refuse(place(axis, i), 'a position that stays in 64 bits with position_offset', position)));
+      }
       const out = room.bytes(4 * count);
       this.machine.call('rw_sinusoidal_fill', this.address, view, out, count);
       return this.machine.copy('f32', out, count);

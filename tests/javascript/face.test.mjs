@@ -340,12 +340,17 @@ test('options that do not exist are refused, and what is no object', () => {
   refused(() => rw.alibiSlopes(-1), 'heads: want a whole number > 0, got -1');
 });
 
-test('fields of another type are said', () => {
+test('fields of another type, and fields that are not there, are said', () => {
   refused(() => rw.spec({ ...plain, head_dim: 8n }), 'spec.head_dim: want a whole number in [-2^31, 2^31 - 1], got 8');
   refused(() => rw.spec({ ...plain, theta: { a: 1n } }), 'spec.theta: want a number, got {"a":"1"}');
   refused(() => rw.spec({ ...plain, scaling: 'yarn' }), 'spec.scaling: want an object, got "yarn"');
   refused(() => rw.spec({ ...plain, head_dim: NaN }), /^spec\.head_dim: want .*, got NaN$/);
   refused(() => rw.spec(plain).rotary().turns([1, Infinity]), /^positions\[1\]: want .*, got Infinity$/);
+  for (const kind of ['linear', 'ntk', 'dynamic_ntk', 'yarn']) {
+    refused(() => rw.spec({ ...plain, scaling: { kind } }), 'spec.scaling.factor: want a number, got nothing');
+  }
+  refused(() => rw.spec({ ...plain, query_temperature: {} }), 'spec.query_temperature.beta: want a number, got nothing');
+  refused(() => rw.spec({ ...plain, query_temperature: { beta: 1 } }), 'spec.query_temperature.context: want a number, got nothing');
   const circle = [];
   circle.push(circle);
   refused(() => rw.spec({ ...plain, theta: circle }), 'spec.theta: want a number, got a list');
@@ -374,6 +379,13 @@ test('results that no memory of 32 bits holds are refused before they wrap', () 
   for (const heads of [65537, 1e8, 1e9]) refused(() => rw.alibiSlopes(heads), `heads: want a number in [1, 65536], got ${heads}`);
   assert.ok(rw.memory - before < 2 ** 20);
   assert.equal(rw.alibiSlopes(65536).length, 65536);
+});
+
+test('positions of sinusoids stay in 64 bits with their offset', () => {
+  const shifted = rw.sinusoidal({ dim: 8, order: 'interleaved', exponent: 'paper', position_offset: 2 });
+  const plainly = rw.sinusoidal({ dim: 8, order: 'interleaved', exponent: 'paper' });
+  assert.deepEqual(shifted.rows([2n ** 63n - 3n]), plainly.rows([2n ** 63n - 1n]));
+  refused(() => shifted.rows([0, 2n ** 63n - 2n]), 'positions[1]: want a position that stays in 64 bits with position_offset, got 9223372036854775806');
 });
 
 test('positions come in every typed array of whole numbers', () => {

@@ -14,6 +14,12 @@ export async function uses(): Promise<Float32Array> {
   const rotary: Rotary = again.rotary(1000n);
   const turns: BigUint64Array = rotary.turns([0, 2n ** 62n]);
   const table: Table = rotary.table(BigInt64Array.of(turns[0]), { dtype: 'bfloat16' });
+  rotary.turns([new Uint32Array(1), new Float64Array(1), BigUint64Array.of(1n)]);
+  rw.spec({ ...spec.fields, frequency_multipliers: new Float32Array(32), axis_of_pair: new Uint16Array(32) });
+  // @ts-expect-error a factor has to be said
+  rw.spec({ head_dim: 64, layout: 'half', theta: 10000, scaling: { kind: 'linear' } });
+  // @ts-expect-error no such option
+  rotary.rotate(new Float32Array(64), 0, { directon: 'inverse' });
   const x = new Float32Array(64);
   // @ts-expect-error arrays are typed
   rotary.rotate([1, 2], [0]);
