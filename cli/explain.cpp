@@ -352,15 +352,17 @@ void write_kind(Page& page, const ExplainedKind& explained, const CheckpointPosi
   if (warmth) page.wrapped("", warmed, 12);
   std::int64_t turning = 0, unfinished = 0;
   for (const double inv_freq : frequencies.inv_freq) {
-    turning += inv_freq > 0 ? 1 : 0;
-    unfinished += inv_freq > 0 && static_cast<double>(context) < wavelength_tokens(inv_freq) ? 1 : 0;
+    turning += inv_freq != 0 ? 1 : 0;
+    unfinished += inv_freq != 0 && static_cast<double>(context) < wavelength_tokens(std::abs(inv_freq)) ? 1 : 0;
   }
-  page.wrapped("pairs",
-               fmt::format("{} of {} turn{}", turning, frequencies.inv_freq.size(),
-                           context > 0 ? fmt::format("; {} of them never finish a turn in the {} tokens of training",
-                                                     unfinished, grouped(context))
-                                       : ""),
-               12);
+  page.wrapped(
+      "pairs",
+      fmt::format("{} of {} turn{}", turning, frequencies.inv_freq.size(),
+                  context > 0 ? fmt::format("; {} of them never finish a turn in the {} tokens of training{}",
+                                            unfinished, grouped(context),
+                                            frequencies.inv_freq == explained.unscaled.inv_freq ? "" : ", as scaled")
+                              : ""),
+      12);
   write_pairs(page, explained, context, all_pairs);
 }
 

@@ -70,13 +70,14 @@ class Hazards {
                   " radians at position " + std::to_string(length_ - 1));
   }
 
-  // By the frequencies of the trained length: what training has seen.
+  // By the frequencies of the trained length: what training has seen, which was before a scaling came.
   void unfinished(const std::string& name, const RotarySpec& spec) {
     const std::int64_t trained = positions_.trained_context;
     if (trained <= 0) return;
     RotarySpec plain = spec;
     plain.scaling = NoScaling{};
     const bool proportional = std::holds_alternative<ProportionalOptions>(spec.scaling);
+    const bool before = !proportional && !std::holds_alternative<NoScaling>(spec.scaling);
     const Result<Frequencies> seen = make_frequencies(proportional ? spec : plain, 0);
     if (!seen) return;
     int count = 0, moving = 0;
@@ -84,15 +85,15 @@ class Hazards {
     for (const double f : seen->inv_freq) {
       if (f == 0.0) continue;
       ++moving;
-      const double turns = f * static_cast<double>(trained) / (2.0 * std::numbers::pi);
+      const double turns = std::abs(f) * static_cast<double>(trained) / (2.0 * std::numbers::pi);
       if (turns < 1.0) ++count;
       slowest = std::min(slowest, turns);
     }
     if (count > 0)
       say(name, std::to_string(count) + " of " + std::to_string(moving) +
                     " pairs never finish a turn within the trained " + std::to_string(trained) +
-                    " tokens (the slowest makes " + shown(slowest, "%.2g") +
-                    "): past them they reach angles that training has not seen");
+                    (before ? " tokens before scaling (the" : " tokens (the") + " slowest makes " +
+                    shown(slowest, "%.2g") + "): past them they reach angles that training has not seen");
   }
 
   void beyond(const std::string& name, const RotarySpec& spec) {
