@@ -10,21 +10,33 @@ export function readEvaluation(data, source) {
   };
   const points = data?.perplexity;
   if (!Array.isArray(points) || !points.length) refuse("perplexity: want the measurements of ropewalk eval --json, got none");
+  const want = (path, what, got, is) => is || refuse(`${path}: want ${what}, got ${(JSON.stringify(got) ?? "null").slice(0, 80)}`);
+  const count = (value) => Number.isInteger(value) && value > 0 && value <= 2 ** 53;
   const series = new Map();
   points.forEach((point, i) => {
     const { series: label, length, perplexity } = point ?? {};
-    const want = (field, what, is) => is || refuse(`perplexity[${i}].${field}: want ${what}, got ${(JSON.stringify(point?.[field]) ?? "null").slice(0, 80)}`);
-    want("series", "a string", typeof label === "string");
-    want("length", "a whole number of tokens", Number.isInteger(length) && length > 0);
-    want("perplexity", "a number", typeof perplexity === "number");
+    want(`perplexity[${i}].series`, "a string", label, typeof label === "string");
+    want(`perplexity[${i}].length`, "a whole number of tokens", length, count(length));
+    want(`perplexity[${i}].perplexity`, "a number > 0", perplexity, Number.isFinite(perplexity) && perplexity > 0);
     if (!series.has(label)) series.set(label, { label, points: [] });
+    want(`perplexity[${i}].length`, "another than the series has already", length, series.get(label).points.every(({ x }) => x !== length));
     series.get(label).points.push({ x: length, y: perplexity });
   });
+  // What is missing is left out.
+  const about = (path, what, is) => {
+    let value = data;
+    for (const key of path.split(".")) value = value?.[key] ?? undefined;
+    if (value !== undefined) want(path, what, value, is(value));
+    return value;
+  };
+  const string = (value) => typeof value === "string", object = (value) => typeof value === "object" && !Array.isArray(value);
+  for (const path of ["model", "text"]) about(path, "an object", object);
+  const name = about("model.name", "a string", string), trained = about("model.trained_context", "a whole number of tokens", (value) => value === 0 || count(value));
+  const tokens = about("text.tokens", "a whole number of tokens", count), said = ["dtype", "processor", "date"].map((path) => about(path, "a string", string));
   const lengths = [...new Set(points.map(({ length }) => length))].sort((a, b) => a - b);
   for (const { points: some } of series.values()) some.sort((a, b) => a.x - b.x);
-  const { model, text } = data;
   return {
-    lengths, series: [...series.values()], trained: model?.trained_context ?? 0,
-    title: `${model?.name ?? "A model"} on ${text?.tokens ? grouped(text.tokens) : "?"} tokens of text, ${data.dtype ?? ""}, ${data.processor ?? ""}, ${data.date ?? ""}`,
+    lengths, series: [...series.values()], trained: trained ?? 0,
+    title: [(name || "A model") + (tokens ? ` on ${grouped(tokens)} tokens of text` : ""), ...said].filter(Boolean).join(", "),
   };
 }

@@ -2,6 +2,9 @@
 
 import { Ropewalk } from "ropewalk";
 
+/// Channels of a head: more clocks than these have, no canvas holds.
+export const MOST_CHANNELS = 1024;
+
 /// bytes   the module in base64
 export async function open(bytes) {
   const binary = Uint8Array.from(atob(bytes.trim()), (character) => character.charCodeAt(0));
@@ -60,10 +63,12 @@ class Library {
     });
   }
 
-  /// Throws what the library refuses of a spec.
-  check(fields) {
-    this.#spec(fields).frequencies();
+  /// Throws what the library refuses of a spec, or this page cannot draw.
+  check(fields, length = 0) {
+    if (fields.head_dim > MOST_CHANNELS) throw new Error(`head_dim: want at most ${MOST_CHANNELS} channels for a page, got ${fields.head_dim}`);
+    this.#spec(fields).frequencies(this.#length(fields, length));
   }
+  dependsOnLength = (fields) => this.#spec(fields).dependsOnLength;
   text = (fields) => this.#spec(fields).text;
   /// Whether scores depend on distances alone, norms on nothing.
   isRotation = (fields) => this.#spec(fields).isRotation;
@@ -141,13 +146,15 @@ class Library {
     return this.#tables.of(`t5 ${distances} ${buckets} ${most}`, () =>
       this.#ropewalk.t5Buckets(Array.from({ length: distances }, (_, n) => n), { num_buckets: buckets, max_distance: most, causal: true }));
   }
-  /// The kinds of layers that rotate.
+  /// The kinds of layers that rotate; `trained` is null where the checkpoint does not say.
   checkpoint(text, source) {
     const checkpoint = this.#ropewalk.checkpoint(text, { source });
     try {
-      const trained = Number(checkpoint.trained_context) || Number(checkpoint.max_context);
+      const trained = Number(checkpoint.trained_context) || Number(checkpoint.max_context) || null;
       const kinds = checkpoint.kinds.filter(({ spec }) => spec).map(({ name, spec }) => ({ name, trained, spec: plain(spec.fields) }));
       if (!kinds.length) throw new Error(`${source}: want a checkpoint that rotates, got one whose layers do not`);
+      for (const { spec } of kinds)
+        if (spec.head_dim > MOST_CHANNELS) throw new Error(`${source}: head_dim: want at most ${MOST_CHANNELS} channels for a page, got ${spec.head_dim}`);
       return kinds;
     } finally {
       checkpoint.free();

@@ -47,6 +47,9 @@ def test_what_a_page_cannot_be_made_of(config, tmp_path, has_page):
     refused("explore", tmp_path / "missing.json", says="missing.json")
     refused("explore", config(LLAMA | {"rope_theta": -1}, "bad.json"), says="rope_theta: want a number > 1, got -1")
     refused("explore", config({"model_type": "gpt2", "n_embd": 64, "n_head": 4, "n_layer": 2, "n_positions": 64}, "still.json"), says="want a checkpoint that rotates")
+    refused("explore", "--out", "", says="--out: want a file or -, got no name")
+    refused("explore", "--eval", "", "--out", "-", says="--eval: want the JSON of ropewalk eval --json, got no name")
+    refused("explore", config(LLAMA | {"head_dim": 2048}, "wide.json"), says="wide.json: head_dim: want at most 1024 channels for a page, got 2048")
     refused("explore", "--family", "llama", says="--family: want a PATH")
     refused("explore", "--part", "vision", says="--part: want a PATH")
     refused("explore", path, "--out", path, says="--out: want a file of its own")
@@ -62,7 +65,7 @@ def test_what_a_page_cannot_be_made_of(config, tmp_path, has_page):
 @pytest.mark.parametrize("text, says", [
     ("", "want JSON, got something else"), ("[1", "want JSON"), ("[]", "perplexity: want the measurements"), ("{}", "perplexity: want the measurements"), ('{"perplexity": []}', "perplexity: want the measurements"),
     ('{"perplexity": [1]}', "perplexity[0].series: want a string, got null"), ('{"perplexity": [{"series": "a", "length": -1, "perplexity": 1}]}', "perplexity[0].length: want a whole number of tokens, got -1"),
-    ('{"perplexity": [{"series": "a", "length": 1, "perplexity": "x"}]}', 'perplexity[0].perplexity: want a number, got "x"'), ("[" * 100000, "want JSON"),
+    ('{"perplexity": [{"series": "a", "length": 1, "perplexity": "x"}]}', 'perplexity[0].perplexity: want a number > 0, got "x"'), ("[" * 100000, "want JSON"),
 ])
 def test_measurements_that_are_none(tmp_path, has_page, text, says):
     if not has_page:
