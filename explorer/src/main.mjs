@@ -2,10 +2,10 @@
 
 import { csv, grouped } from "./numbers.mjs";
 import { readEvaluation } from "./evaluation.mjs";
-import { open } from "./library.mjs";
+import { MOST_CHANNELS, open } from "./library.mjs";
 import { PRESETS } from "./presets.mjs";
 import { METHODS, withScaling } from "./scalings.mjs";
-import { fromFragment, MOST, Store, toFragment } from "./state.mjs";
+import { cut, fromFragment, MOST, MOST_TRAINED, Store, toFragment, trainedOf } from "./state.mjs";
 import * as clocks from "./panels/clocks.mjs";
 import * as decay from "./panels/decay.mjs";
 import * as measured from "./panels/measured.mjs";
@@ -21,19 +21,35 @@ const $ = (id) => document.getElementById(id);
 const atStep = (step) => (step <= 0 ? 0n : BigInt(Math.min(Number(MOST), Math.round(2 ** (step / 100)))));
 const stepOf = (position) => (position <= 0n ? 0 : Math.max(1, Math.round(100 * Math.log2(Number(position)))));
 
-function refuse(message) {
+// The line of what was refused last, and of which control it speaks.
+let refusedOf = "";
+function refuse(message, of = "") {
+  refusedOf = of;
   $("error").textContent = message;
   $("error").hidden = !message;
 }
 
-/// Runs something that may be refused; what it refuses is shown, and what the page showed stays.
-function attempt(work) {
+/// Runs something that may be refused; what it refuses is shown, and what the page showed stays. Returns whether it ran.
+///
+/// of   the control, if its line is to go once the control shows what holds again: `settled`
+function attempt(work, of) {
   try {
     work();
     refuse("");
+    return true;
   } catch (error) {
-    refuse(error.message);
+    refuse(error.message, of);
+    return false;
   }
+}
+
+const settled = (of) => refusedOf === of && refuse("");
+
+/// The number in a field, or an Error of one line.
+function bounded(field, name, [low, high]) {
+  const value = Number(field.value);
+  if (!field.value || !(value >= low && value <= high)) throw new Error(`${name}: want a number from ${low} to ${high}, got "${field.value}"`);
+  return value;
 }
 
 function bindTheme(store) {
@@ -57,6 +73,14 @@ function bindTheme(store) {
 function bindPosition(store) {
   const go = (position) => store.set({ p: position < 0n ? 0n : position > MOST ? MOST : position });
   $("slider").addEventListener("input", () => go(atStep(Number($("slider").value))));
+  // Near 0 a step is less than a token: a key moves by one at least.
+  $("slider").addEventListener("keydown", (event) => {
+    const steps = { ArrowRight: 1, ArrowUp: 1, PageUp: 100, ArrowLeft: -1, ArrowDown: -1, PageDown: -100 }[event.key], { p } = store.state;
+    if (steps === undefined || event.altKey || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    const to = atStep(stepOf(p) + steps);
+    go(steps > 0 ? (to > p ? to : p + 1n) : to < p ? to : p - 1n);
+  });
   $("back").addEventListener("click", () => go(store.state.p - 1n));
   $("on").addEventListener("click", () => go(store.state.p + 1n));
   $("position").addEventListener("change", () => {
@@ -64,12 +88,13 @@ function bindPosition(store) {
     attempt(() => {
       if (!/^\d+$/.test(text) || BigInt(text) > MOST) throw new Error(`position: want a whole number from 0 to ${MOST}, got "${$("position").value}"`);
       go(BigInt(text));
-    });
+    }, "position");
   });
   store.listen(["p"], ({ p }) => {
     if (atStep(Number($("slider").value)) !== p) $("slider").value = stepOf(p);
     $("slider").setAttribute("aria-valuetext", `position ${p}`);
     $("position").value = grouped(p);
+    settled("position");
   });
 }
 
@@ -79,13 +104,19 @@ function bindSpec(store, library, kindsOf) {
   $("preset").prepend(new Option("these numbers", ""));
   for (const [key, { name }] of Object.entries(METHODS)) $("scaling").append(new Option(name, key));
 
-  const show = (kind) => store.set({ spec: kind.spec, name: kind.title, trained: kind.trained || store.state.trained });
+  const show = (kind) => {
+    brought = null;
+    store.set({ spec: kind.spec, name: cut(kind.title), trained: kind.trained || null });
+  };
   let kinds = kindsOf;
   const offer = (several) => {
     kinds = several;
     $("kind").replaceChildren(...several.map(({ name }, i) => new Option(name, i)));
-    $("kind-label").hidden = several.length < 2;
   };
+  const turning = (spec) => spec.rotary_dim || spec.head_dim;
+  // A scaling that only a checkpoint can bring, so that choosing another is no farewell.
+  let brought = null;
+  const fits = (spec) => brought && !spec.given && turning(spec) === brought.turning && (spec.scaling?.kind ?? "none") !== brought.scaling.kind;
   const openCheckpoint = (text, title) => {
     const several = library.checkpoint(text, title).map((kind) => ({ ...kind, title: `${title}${kind.name === "default" ? "" : `, ${kind.name}`}` }));
     offer(several);
@@ -94,36 +125,47 @@ function bindSpec(store, library, kindsOf) {
   $("preset").addEventListener("change", () => attempt(() => $("preset").value && openCheckpoint(JSON.stringify(PRESETS[$("preset").value]), $("preset").value)));
   $("kind").addEventListener("change", () => show(kinds[$("kind").value]));
 
-  const edit = (id, read) => $(id).addEventListener("change", () => attempt(() => {
-    const { spec, trained } = store.state, patch = read($(id), spec, trained);
-    library.check(patch.spec ?? spec);
-    store.set({ ...patch, name: "" });
-  }));
-  const whole = (field, id, low) => {
+  const edit = (id, read) => $(id).addEventListener("change", () => {
+    const done = attempt(() => {
+      const { spec } = store.state, patch = read($(id), spec, trainedOf(store.state));
+      library.check(patch.spec ?? spec);
+      store.set({ ...patch, name: "" });
+    }, "spec");
+    if (!done && $(id).tagName === "SELECT") fill(store.state);  // a list shows what holds, a field what was typed
+  });
+  const whole = (field, id, low, high) => {
     const value = Number(field.value);
-    if (!Number.isInteger(value) || value < low) throw new Error(`${id}: want a whole number >= ${low}, got "${field.value}"`);
+    if (!Number.isInteger(value) || value < low || value > high) throw new Error(`${id}: want a whole number from ${low} to ${high}, got "${field.value}"`);
     return value;
   };
   edit("head_dim", (field, spec) => {
-    const headDim = whole(field, "head_dim", 2);
-    return { spec: { ...spec, head_dim: headDim, rotary_dim: spec.rotary_dim === spec.head_dim ? headDim : Math.min(spec.rotary_dim, headDim) } };
+    const headDim = whole(field, "head_dim", 2, MOST_CHANNELS);
+    return { spec: { ...spec, head_dim: headDim, rotary_dim: turning(spec) === spec.head_dim ? headDim : Math.min(turning(spec), headDim) } };
   });
-  edit("rotary_dim", (field, spec) => ({ spec: { ...spec, rotary_dim: whole(field, "rotary_dim", 2) } }));
+  edit("rotary_dim", (field, spec) => ({ spec: { ...spec, rotary_dim: whole(field, "rotary_dim", 2, MOST_CHANNELS) } }));
   edit("theta", (field, spec) => ({ spec: { ...spec, theta: Number(field.value) } }));
   edit("layout", (field, spec) => ({ spec: { ...spec, layout: field.value } }));
   edit("scaling", (field, spec, trained) => {
+    if (fits(spec) && field.value === brought.scaling.kind) return { spec: { ...spec, scaling: brought.scaling } };
     const scaled = withScaling(spec, field.value, Number($("factor").value) || 4, trained);
+    if (!scaled && spec.given) throw new Error(`scaling: want none for frequencies that are given, got ${METHODS[field.value].name}`);
     if (!scaled) throw new Error("scaling: want another than LongRoPE, whose divisors come with a checkpoint, got LongRoPE");
     return { spec: scaled };
   });
   edit("factor", (field, spec, trained) => ({ spec: { ...spec, scaling: { ...spec.scaling, factor: Number(field.value) } } }));
   edit("trained", (field, spec) => {
-    const trained = whole(field, "trained", 1), { scaling } = spec;
+    const trained = whole(field, "trained", 1, MOST_TRAINED), { scaling } = spec;
     return { trained, spec: scaling?.trained_context ? { ...spec, scaling: { ...scaling, trained_context: trained } } : spec };
   });
 
   const openFile = async (file) => {
-    const text = await file.text();
+    let text;
+    try {
+      text = await file.text();
+    } catch {
+      refuse(`${file.name}: want a file that can be read, got none`);  // a folder, most of the time
+      return;
+    }
     attempt(() => {
       let data;
       try {
@@ -135,7 +177,11 @@ function bindSpec(store, library, kindsOf) {
       else openCheckpoint(text, file.name);
     });
   };
-  $("file").addEventListener("change", () => $("file").files[0] && openFile($("file").files[0]));
+  $("file").addEventListener("change", () => {
+    const [file] = $("file").files;
+    $("file").value = "";  // or the same file, edited, would be no change
+    if (file) openFile(file);
+  });
   for (const kind of ["dragenter", "dragover"])
     addEventListener(kind, (event) => {
       event.preventDefault();
@@ -148,16 +194,26 @@ function bindSpec(store, library, kindsOf) {
     if (event.dataTransfer.files[0]) openFile(event.dataTransfer.files[0]);
   });
 
-  store.listen(["spec", "trained", "name"], ({ spec, trained, name }) => {
+  const fill = ({ spec, trained, name }) => {
     $("preset").value = name in PRESETS ? name : "";
     const scaling = spec.scaling?.kind ?? "none";
-    for (const [id, value] of [["head_dim", spec.head_dim], ["rotary_dim", spec.rotary_dim], ["theta", spec.theta], ["layout", spec.layout], ["trained", trained], ["factor", spec.scaling?.factor ?? ""]])
+    if (scaling === "longrope" || !(scaling in METHODS)) brought = { scaling: spec.scaling, turning: turning(spec) };
+    for (const one of [...$("scaling").options]) if (!(one.value in METHODS)) one.remove();
+    const own = fits(spec) ? brought.scaling.kind : scaling;
+    if (!(own in METHODS)) $("scaling").append(new Option(own, own));
+    for (const [id, value] of [["head_dim", spec.head_dim], ["rotary_dim", turning(spec)], ["theta", spec.theta], ["layout", spec.layout], ["trained", trained], ["factor", spec.scaling?.factor ?? ""]])
       $(id).value = value ?? "";
-    $("scaling").value = scaling in METHODS ? scaling : "";
+    $("scaling").value = scaling;
     $("factor-label").hidden = spec.scaling?.factor === undefined;
     $("text").textContent = `${name ? name + ": " : ""}${library.text(spec)}`;
     $("beyond").hidden = library.isRotation(spec);
-    if (name === "" && kinds.length) offer([]);
+    const at = kinds.findIndex((kind) => JSON.stringify(kind.spec) === JSON.stringify(spec));
+    $("kind").value = at;
+    $("kind-label").hidden = kinds.length < 2 || at < 0;
+  };
+  store.listen(["spec", "trained", "name"], (state) => {
+    fill(state);
+    settled("spec");
   });
   offer(kinds);
   return state;
@@ -173,7 +229,24 @@ function buildPanels(store, library) {
       wide.setAttribute("role", "group");
       wide.setAttribute("aria-label", "Table, may be wider than the page");
     }
-    const made = panel.make(place, { library, store });
+    // A listener that throws leaves its panel with a line instead of numbers that hold no longer.
+    const line = Object.assign(document.createElement("p"), { className: "error", hidden: true }), failures = new Map();
+    line.setAttribute("role", "alert");
+    place.before(line);
+    const tell = () => {
+      [line.textContent = ""] = failures.values();
+      line.hidden = !failures.size;
+      section.classList.toggle("failed", failures.size > 0);
+    };
+    const listen = (keys, listener) => store.listen(keys, (state, changed) => {
+      failures.delete(listener);
+      tell();
+      listener(state, changed);
+    }, (error) => {
+      failures.set(listener, error.message);
+      tell();
+    });
+    const made = panel.make(place, { library, attempt, bounded, settled, store: { listen, set: (patch) => store.set(patch), get state() { return store.state; } } });
     const tools = document.createElement("div"), copy = Object.assign(document.createElement("button"), { type: "button", textContent: "Copy the numbers (CSV)" });
     const said = Object.assign(document.createElement("span"), { className: "soft", role: "status" });
     tools.className = "tools";
@@ -185,8 +258,15 @@ function buildPanels(store, library) {
     };
     section.csv = text;
     copy.addEventListener("click", async () => {
+      let numbers;
       try {
-        await navigator.clipboard.writeText(text());
+        numbers = text();
+      } catch (error) {
+        said.textContent = error.message;
+        return;
+      }
+      try {
+        await navigator.clipboard.writeText(numbers);
         said.textContent = "copied";
       } catch {
         said.textContent = "the browser did not allow it";
@@ -201,7 +281,7 @@ async function start() {
   if (!kinds.length) kinds = library.checkpoint(JSON.stringify(PRESETS["Llama 3.1 8B"]), "Llama 3.1 8B").map((kind) => ({ ...kind, title: "Llama 3.1 8B" }));
   const [first] = kinds;
   const defaults = {
-    spec: first.spec, name: first.title, trained: first.trained || 4096, p: 0n, numerics: "exact", words: "The pig chased the dog", pair: 0,
+    spec: first.spec, name: cut(first.title), trained: first.trained || null, p: 0n, numerics: "exact", words: "The pig chased the dog", pair: 0,
     decay: { what: "mean", kept: [] }, reach: 4096, order: "interleaved", bias: "0",
     rows: { methods: ["none", "linear", "ntk", "dynamic_ntk", "yarn", "longrope", "llama3"], factor: 4, what: "ratio" },
     picture: { turning: "axial", size: 1, stretch: false, theta: 100, at: [5, 8] },
@@ -219,7 +299,7 @@ async function start() {
       return { ...state, spec: defaults.spec, name: defaults.name, decay: defaults.decay };
     }
   };
-  const store = new Store(checked(location.hash));
+  const store = new Store(checked(location.hash), (error) => refuse(error.message));
   bindSpec(store, library, kinds);
   bindPosition(store);
   buildPanels(store, library);

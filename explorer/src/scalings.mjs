@@ -19,18 +19,18 @@ function shownDivisors(factor, trained_context, pairs) {
 
 /// The encoding under another scaling; null where that has no meaning.
 export function withScaling(spec, method, factor, trained) {
-  if (spec.given) return null;
+  if (spec.given && method !== "none") return null;
   const scaling = METHODS[method].make(factor, trained, spec);
   return scaling === undefined ? null : { ...spec, scaling };
 }
 
 /// The same for a picture of what a method does: with made-up divisors where LongRoPE has none, and null where the
-/// library refuses the two together.
+/// library refuses the two together, at the factor's length too.
 export function shownScaling(library, spec, method, factor, trained) {
   let scaled = withScaling(spec, method, factor, trained);
   if (!scaled && !spec.given && method === "longrope") scaled = { ...spec, scaling: shownDivisors(factor, trained, library.pairs(spec)) };
   try {
-    if (scaled) library.check(scaled);
+    if (scaled) library.check(scaled, Math.round(trained * factor));
     return scaled;
   } catch {
     return null;

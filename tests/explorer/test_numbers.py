@@ -164,16 +164,30 @@ def test_wavelengths_under_each_scaling_are_the_tools(page, explorer, config, tm
         "Llama 3": {"rope_scaling": {"rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 4.0, **trained}},
     }
     page.open(explorer)
-    numbers = page.csv("wavelengths")
+    numbers = {name.replace(" at 16k tokens", ""): column for name, column in page.csv("wavelengths").items()}
+    assert list(page.csv("wavelengths"))[5] == "dynamic NTK at 16k tokens wavelength"
     assert list(numbers) == ["pair", "as it is wavelength", "none wavelength", *(f"{name} wavelength" for name in scalings)]
     rows = page.js("return [...document.querySelectorAll('#turns tbody tr')].map((row) => [row.cells[0].textContent, Number(row.dataset.never), row.cells[4].textContent])")
-    never = {name: count for name, count, _ in rows}
+    never = {name.replace(" at 16k tokens", ""): count for name, count, _ in rows}
     for name, change in {"as it is": {}, "none": {}, **scalings}.items():
         wanted = 2 * np.pi / frequencies(write(tmp_path, change), "--length", 16384)
         assert floats(numbers[f"{name} wavelength"]) == pytest.approx(wanted, rel=1e-12), name
         assert never[name] == (wanted > 4096).sum(), name
     assert {name: factor for name, _, factor in rows}["YaRN"] == "1.14"  # 0.1 ln 4 + 1
     assert f"{never['as it is']} of 64 pairs never finish a turn" in page.text("#wavelengths .reading")
+
+
+@pytest.mark.parametrize("change", [
+    {"rope_scaling": {"rope_type": "dynamic", "factor": 4.0}}, {"rope_scaling": {"rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 4.0, "factor": 4.0, "original_max_position_embeddings": 1024}},
+    {"model_type": "phi3", "max_position_embeddings": 16384, "original_max_position_embeddings": 4096, "rope_scaling": {"type": "longrope", "short_factor": [1.0] * 64, "long_factor": [4.0] * 64}},
+], ids=["dynamic", "llama3", "longrope"])
+def test_as_it_is_as_many_pairs_never_finish_a_turn_as_explain_says(page, explorer, tmp_path, change):
+    path = write(tmp_path, change)
+    never = re.search(r"(\d+) of them never finish a turn", ok("explain", path))[1]
+    page.open(explorer)
+    page.drop(path.read_text())
+    assert page.js("return document.querySelector('#turns tbody tr').dataset.never") == never and page.text("#wavelengths .reading").startswith(f"{never} of 64 pairs")
+    assert floats(list(page.csv("wavelengths").values())[1]) == pytest.approx(2 * np.pi / frequencies(path), rel=1e-12)
 
 
 @pytest.mark.parametrize("order, columns", [("interleaved", lambda j: (2 * j, 2 * j + 1)), ("halves", lambda j: (j, j + 32))])

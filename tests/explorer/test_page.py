@@ -129,15 +129,28 @@ def test_a_bad_config_gives_the_line_of_the_tool(page, explorer, folder):
     assert page.error == "" and page.text("#text").startswith("good.json: ") and "12345" in page.text("#text")
 
 
-@pytest.mark.parametrize("change", [{"series": None}, {"length": 1.5}, {"length": 0}, {"length": "many"}, {"perplexity": "inf"}, {"perplexity": None}])
-def test_a_bad_evaluation_gives_the_line_of_the_tool(page, explorer, folder, change):
+def test_a_bad_evaluation_gives_the_line_of_the_tool(page, explorer, folder):
     path = folder / "bad_eval.json"
-    content = EVALUATION | {"perplexity": [EVALUATION["perplexity"][0], EVALUATION["perplexity"][1] | change]}
-    path.write_text(json.dumps(content))
-    line = refused("explore", "--eval", path, "--out", "-", says="perplexity[1]." + next(iter(change)))
     page.open(explorer)
-    page.drop(content, path.name)
-    assert page.error == line.removeprefix("ropewalk: ").removesuffix("\n").replace(str(path), path.name)
+    for change, says in [
+        ({"series": None}, "perplexity[1].series: want a string, got null"), ({"length": 1.5}, "perplexity[1].length: "), ({"length": 0}, "perplexity[1].length: "),
+        ({"length": "many"}, "perplexity[1].length: "), ({"length": 512}, "perplexity[1].length: want another than the series has already, got 512"),
+        ({"perplexity": "inf"}, "perplexity[1].perplexity: "), ({"perplexity": None}, "perplexity[1].perplexity: "),
+        ({"perplexity": -5}, "perplexity[1].perplexity: want a number > 0, got -5"), ({"perplexity": 0}, "perplexity[1].perplexity: want a number > 0, got 0"),
+        ({"model": "a"}, "model: want an object, got "), ({"text": []}, "text: want an object, got []"), ({"model": {"name": 5}}, "model.name: want a string, got 5"),
+        ({"model": {"trained_context": "long"}}, "model.trained_context: want a whole number of tokens, got "), ({"text": {"tokens": -1}}, "text.tokens: "), ({"dtype": 16}, "dtype: want a string, got 16"),
+    ]:
+        of_a_point = set(change) <= set(EVALUATION["perplexity"][1])
+        content = EVALUATION | ({"perplexity": [EVALUATION["perplexity"][0], EVALUATION["perplexity"][1] | change]} if of_a_point else change)
+        path.write_text(json.dumps(content))
+        line = refused("explore", "--eval", path, "--out", "-", says=says)
+        page.drop(content, path.name)
+        assert page.error == line.removeprefix("ropewalk: ").removesuffix("\n").replace(str(path), path.name)
+    bare = {"perplexity": EVALUATION["perplexity"]}
+    path.write_text(json.dumps(bare))
+    ok("explore", "--eval", path, "--out", "-")
+    page.drop(bare, path.name)
+    assert page.error == "" and page.text("#eval-said") == "A model"
 
 
 def test_a_state_lives_in_the_address(page, explorer):
@@ -169,6 +182,8 @@ def test_a_state_lives_in_the_address(page, explorer):
     ("p=-1", "address: want p as this page writes it, got another"),
     ("p=1e3&trained=0&numerics=fp16&pair=x&reach=3&order=up&bias=9", "address: want p, trained, numerics, pair, reach, order, bias as this page writes it, got another"),
     ('rows={"methods":["sideways"],"factor":4,"what":"ratio"}&decay={"what":"mean","kept":7}&picture={"at":[1]}', "address: want rows, decay, picture as this page writes it, got another"),
+    ("trained=9e15", "address: want trained as this page writes it, got another"),
+    ('spec={"head_dim":2048,"layout":"half","theta":10000}', "address: head_dim: want at most 1024 channels for a page, got 2048"),
     ('spec={"head_dim":7', "address: want spec as this page writes it, got another"),
     ('spec={"head_dim":7,"layout":"half","theta":10000}', None),
     ('spec={"head_dim":8,"layout":"half"}', None),
@@ -177,6 +192,139 @@ def test_an_address_that_is_none_is_said_and_the_rest_holds(page, explorer, frag
     page.open(explorer, f"#words=still+here&{fragment}")
     assert page.error == line if line else page.error.startswith("address: ")
     assert page.text("#scores thead").startswith("query \\ keystillhere") and page.data("#clocks canvas", "pairs") == "64"
+
+
+FAILED = "return [...document.querySelectorAll('section.failed')].map((one) => one.id + ': ' + one.querySelector('.error').textContent)"
+
+
+def test_what_has_no_meaning_for_one_pair_is_left_out(page, explorer):
+    page.open(explorer, "#p=5000&rows=" + json.dumps({"methods": ["ntk", "dynamic_ntk", "yarn"], "factor": 4, "what": "ratio"}))
+    for field in ("#rotary_dim", "#head_dim"):
+        page.set(field, "2")
+        assert page.error == "" and page.data("#clocks canvas", "pairs") == "1" and page.js(FAILED) == []
+        assert page.js("return [...document.querySelectorAll('#turns tbody th')].map((one) => one.textContent)") == ["as it is", "YaRN"]
+
+
+def test_a_panel_that_cannot_be_drawn_says_so_and_the_others_go_on(page, explorer):
+    page.open(explorer)
+    page.js("document.querySelector('#clocks canvas').getContext = () => { throw new Error('no canvas today'); }")
+    page.set("#position", "5000")
+    assert page.js(FAILED) == ["clocks: no canvas today"] and page.error == ""
+    assert page.text("#tables figcaption").startswith("Positions 4992") and page.text("#scores caption").endswith("at 5\u202f000")
+    seen = "return ['canvas', '.reading', '.choices'].map((one) => document.querySelector('#clocks ' + one).checkVisibility())"
+    assert page.js(seen) == [False, False, True]
+    page.js("delete document.querySelector('#clocks canvas').getContext")
+    page.set("#position", "7")
+    assert page.js(FAILED) == [] and page.js(seen) == [True, True, True] and "at 7 " in re.sub(r"\s+", " ", page.text("#clocks .reading"))
+
+
+@pytest.mark.parametrize("selector, name, low, high, panel", [("#rows-factor", "factor", 1, 1024, "wavelengths"), ("[name=theta]", "theta", 1.01, 100000, "picture")])
+def test_a_wrong_number_in_a_panel_is_refused_and_nothing_moves(page, explorer, selector, name, low, high, panel):
+    page.open(explorer)
+    before = page.csv(panel)
+    for value in ("", "0", "1e9", "-3", "1"):
+        if float(value or 0) == low:
+            continue
+        page.set(selector, value)
+        assert page.error == f'{name}: want a number from {low} to {high}, got "{value}"' and page.csv(panel) == before
+    page.browser.execute_async_script("setTimeout(arguments[0], 200)")
+    page.open(explorer, page.js("return location.hash"))
+    assert page.error == "" and page.csv(panel) == before
+    page.set(selector, "")
+    page.look_as((900, 800))
+    page.browser.execute_async_script("setTimeout(arguments[0], 150)")
+    page.settle()
+    assert page.error == "" and page.js("return document.querySelector(arguments[0]).value", selector) in ("4", "100")
+
+
+def test_a_line_about_a_field_goes_with_what_was_typed(page, explorer):
+    page.open(explorer)
+    page.set("#position", "x")
+    assert page.error.startswith("position: want")
+    page.set("#slider", "1000", "input")
+    assert page.error == ""
+    for field, value, line in (("#head_dim", "0", 'head_dim: want a whole number from 2 to 1024, got "0"'), ("#head_dim", "2048", 'head_dim: want a whole number from 2 to 1024, got "2048"'),
+                               ("#trained", str(2**53), f'trained: want a whole number from 1 to {2**40}, got "{2**53}"')):
+        page.set(field, value)
+        assert page.error == line
+        page.set("#theme", "dark")
+        assert page.error == "" and page.js("return [head_dim.value, trained.value]") == ["128", "4096"]
+    page.set("#trained", str(2**40))
+    assert page.error == "" and page.js(FAILED) == []
+
+
+def test_a_trained_length_that_no_one_says_is_unknown(page, explorer, folder):
+    settings = {key: value for key, value in LLAMA.items() if key != "max_position_embeddings"}
+    path, out = folder / "unknown.json", folder / "unknown.html"
+    path.write_text(json.dumps(settings))
+    ok("explore", path, "--out", out)
+    page.open(explorer)
+    page.set("#trained", "1000")
+    page.drop(settings)
+    dropped = page.text("#turns caption"), page.text("#wavelengths .reading"), page.js("return document.getElementById('trained').value"), page.csv("wavelengths")
+    assert "unknown" in dropped[0] and "unknown" in dropped[1] and dropped[2] == "" and page.error == ""
+    page.browser.execute_async_script("setTimeout(arguments[0], 200)")
+    address = page.js("return location.hash")
+    for where in (("",), (address,)):
+        page.open(out, *where)
+        assert (page.text("#turns caption"), page.text("#wavelengths .reading"), page.js("return document.getElementById('trained').value"), page.csv("wavelengths")) == dropped
+
+
+def test_an_address_is_enough_in_the_page_of_another_model(page, explorer, folder):
+    path, out = folder / "other.json", folder / "other.html"
+    path.write_text(json.dumps(LLAMA | {"rope_theta": 77777.0, "max_position_embeddings": 2048}))
+    ok("explore", path, "--out", out)
+    page.open(explorer)
+    page.js("const field = document.getElementById('words'); field.value = 'word '.repeat(100)")
+    page.set("#words", "long " * 100, "input")
+    page.browser.execute_async_script("setTimeout(arguments[0], 200)")
+    address, before = page.js("return location.hash"), (page.text("#text"), page.csv("wavelengths"), page.csv("sentence"))
+    page.open(out)
+    assert page.csv("wavelengths") != before[1]
+    page.open(out, address)
+    assert page.error == "" and (page.text("#text"), page.csv("wavelengths"), page.csv("sentence")) == before
+
+
+def test_a_folder_is_refused_and_a_file_may_be_opened_again(page, explorer, tmp_path):
+    page.open(explorer)
+    page.browser.execute_async_script("""const done = arguments[0], data = new DataTransfer(), folder = new File(['x'], 'a folder');
+        folder.text = () => Promise.reject(new DOMException('gone', 'NotFoundError'));
+        const drop = new DragEvent('drop', { bubbles: true, cancelable: true });
+        Object.defineProperty(drop, 'dataTransfer', { value: { files: [folder] } });
+        document.body.dispatchEvent(drop);
+        setTimeout(done, 30)""")
+    assert page.error == "a folder: want a file that can be read, got none"
+    path = tmp_path / "edited.json"
+    for theta in (1234.0, 4321.0):
+        path.write_text(json.dumps(LLAMA | {"rope_theta": theta}))
+        page.browser.find_element("css selector", "#file").send_keys(str(path))
+        page.browser.execute_async_script("setTimeout(arguments[0], 60)")
+        assert page.error == "" and f"rope_theta={theta:g}" in page.text("#text") and page.js("return document.getElementById('file').value") == ""
+
+
+def test_the_scaling_that_is_shown_is_the_one_that_holds(page, explorer):
+    chosen = lambda: page.js("return document.getElementById('scaling').value")  # noqa: E731
+    page.open(explorer)
+    page.set("#preset", "Phi-3.5 mini, divisors made up")
+    before = page.text("#text").split(": ", 1)[1]
+    page.set("#scaling", "none")
+    page.set("#scaling", "longrope")
+    assert page.error == "" and page.text("#text") == before
+    page.drop(LLAMA)
+    page.set("#scaling", "longrope")
+    assert page.error.startswith("scaling: want another than LongRoPE") and chosen() == "none"
+    page.go("#spec=" + json.dumps({"head_dim": 8, "layout": "half", "theta": 10000, "scaling": {"kind": "proportional", "fraction": 0.5, "factor": 1}}))
+    assert chosen() == "proportional"
+    page.set("#scaling", "none")
+    page.set("#scaling", "proportional")
+    assert page.error == "" and chosen() == "proportional"
+    page.go("#spec=" + json.dumps({"head_dim": 4, "layout": "half", "given": {"heads": 1, "axes": 1, "inv_freq": [1, -0.5]}}))
+    page.set("#scaling", "yarn")
+    assert page.error == "scaling: want none for frequencies that are given, got YaRN" and chosen() == "none"
+    assert page.js("return [...document.querySelector('#turns tbody tr').cells].map((cell) => cell.textContent)")[2:4] == ["6.28", "12.6"]
+    page.go("#spec=" + json.dumps({"head_dim": 128, "layout": "half", "theta": 10000}))
+    page.set("#head_dim", "64")
+    assert page.error == "" and page.data("#clocks canvas", "pairs") == "32"
 
 
 def test_what_is_no_plain_rotation_says_so(page, explorer):
@@ -197,6 +345,12 @@ def test_a_checkpoint_of_several_kinds_offers_them(page, folder):
     first = page.text("#text")
     page.set("#kind", "1")
     assert page.text("#text") != first and kinds[1] in page.text("#text")
+    page.go("#spec=" + json.dumps({"head_dim": 8, "layout": "half", "theta": 10000}))
+    page.browser.execute_async_script("setTimeout(arguments[0], 100)")
+    assert page.text("#text") == "head_dim=8 rotary_dim=8 rope_theta=10000 layout=half" and not page.js("return document.getElementById('kind').checkVisibility()")
+    page.go("#")
+    page.browser.execute_async_script("setTimeout(arguments[0], 100)")
+    assert page.js("const one = document.getElementById('kind'); return [one.checkVisibility(), one.value]") == [True, "0"]
 
 
 def test_every_preset_and_scaling_can_be_chosen(page, explorer):
@@ -240,9 +394,16 @@ def test_arrow_keys_move_the_sliders_and_the_choice(page, explorer):
     find("#slider").send_keys(Keys.END)
     page.settle()
     assert page.js("return document.getElementById('slider').getAttribute('aria-valuetext')") == "position 68719476736"
-    find("#slider").send_keys(Keys.HOME, *[Keys.ARROW_RIGHT] * 200)
+    at = lambda: int(page.js("return document.getElementById('slider').getAttribute('aria-valuetext')").removeprefix("position "))  # noqa: E731
+    find("#slider").send_keys(Keys.HOME)
     page.settle()
-    assert page.js("return document.getElementById('slider').getAttribute('aria-valuetext')") == "position 4"
+    reached = [at()]
+    for key in [Keys.ARROW_RIGHT] * 5 + [Keys.PAGE_UP] * 8 + [Keys.ARROW_UP] * 2 + [Keys.PAGE_DOWN] * 9 + [Keys.ARROW_LEFT] * 4 + [Keys.ARROW_DOWN] * 3:
+        find("#slider").send_keys(key)
+        page.settle()
+        reached.append(at())
+    assert reached[:6] == [0, 1, 2, 3, 4, 5] and reached[13] == 1278 and reached[-1] == 0
+    assert all(b > a for a, b in zip(reached[:15], reached[1:16])) and all(b < a or a == 0 for a, b in zip(reached[15:], reached[16:]))
     clocks = find("#clocks canvas")
     for key, pair in ((Keys.END, 63), (Keys.ARROW_LEFT, 62), (Keys.HOME, 0), (Keys.ARROW_LEFT, 0), (Keys.ARROW_RIGHT, 1)):
         clocks.send_keys(key)
@@ -300,7 +461,7 @@ def test_every_word_can_be_read(page, with_eval, chromium, dark):
     assert page.js(CONTRAST) == []
 
 
-@pytest.mark.parametrize("width", [320, 390, 768, 1280])
+@pytest.mark.parametrize("width", [305, 320, 390, 768, 1280])
 def test_nothing_is_wider_than_the_window(page, with_eval, width):
     page.look_as((width, 800))
     page.open(with_eval, "#p=68719476736&numerics=fp32&words=" + "+".join(["antidisestablishmentarianism"] * 16))

@@ -70,7 +70,7 @@ export function make(element, { library, store }) {
     }
     const { invFreq } = library.frequencies(state.spec, length), frequency = invFreq[chosen];
     const turns = (Number(state.p) * frequency) / (2 * Math.PI), angle = radians(exact[chosen]);
-    reading.innerHTML = `Pair <b>${chosen}</b>: a turn every <b data-value="wavelength">${frequency > 0 ? short((2 * Math.PI) / frequency) : "never"}</b> tokens; at ${grouped(state.p)}
+    reading.innerHTML = `Pair <b>${chosen}</b>: a turn every <b data-value="wavelength">${frequency ? short((2 * Math.PI) / Math.abs(frequency)) : "never"}</b> tokens; at ${grouped(state.p)}
       it has made ${short(turns)} turns and points at <b data-value="angle">${angle.toFixed(6)}</b> rad` +
       (fp32 ? `; in ${state.numerics === "fp32" ? "float32" : "a bfloat16 table"} at <b>${theirs(chosen).toFixed(6)}</b>, <strong data-value="apart">${short(apart(library, state.spec, state.p, state.numerics).pairs[chosen])}</strong> of its length away.` : ".");
     canvas.dataset.pairs = pairs;

@@ -1,7 +1,7 @@
 // Patches of a picture: how alike the rotation makes each to the one under the pointer.
 
 import { diverging } from "../draw.mjs";
-import { radians } from "../numbers.mjs";
+import { THETAS } from "../state.mjs";
 
 export const html = `
 <p>In a picture a patch has a row and a column. Axial: half of the pairs follow the row, half the column. Mixed: every pair follows a direction of its own
@@ -19,7 +19,7 @@ export const html = `
 
 const SIDE = 16;
 
-export function make(element, { library, store }) {
+export function make(element, { library, store, attempt, bounded, settled }) {
   const canvas = element.querySelector("canvas"), reading = element.querySelector(".reading"), caption = element.querySelector("figcaption");
   const change = (patch) => store.set({ picture: { ...store.state.picture, ...patch } });
   for (const radio of element.querySelectorAll("[name=turning]")) radio.addEventListener("change", () => change({ turning: radio.value }));
@@ -27,7 +27,7 @@ export function make(element, { library, store }) {
     radio.addEventListener("change", () => change({ size: Number(radio.value), at: store.state.picture.at.map((one) => Math.floor((one * Number(radio.value)) / store.state.picture.size)) }));
   const stretch = element.querySelector("[name=stretch]"), theta = element.querySelector("[name=theta]");
   stretch.addEventListener("change", () => change({ stretch: stretch.checked }));
-  theta.addEventListener("change", () => theta.checkValidity() && change({ theta: Number(theta.value) }));
+  theta.addEventListener("change", () => attempt(() => change({ theta: bounded(theta, "theta", THETAS) }), "picture-theta"));
   const side = () => SIDE * store.state.picture.size;
   const choose = (row, column) => {
     const most = side() - 1, at = [Math.max(0, Math.min(most, row)), Math.max(0, Math.min(most, column))];
@@ -61,7 +61,10 @@ export function make(element, { library, store }) {
     for (const radio of element.querySelectorAll("[name=size]")) radio.checked = Number(radio.value) === picture.size;
     stretch.checked = picture.stretch;
     stretch.disabled = picture.size === 1;
-    if (document.activeElement !== theta) theta.value = picture.theta;
+    if (document.activeElement !== theta) {
+      theta.value = picture.theta;
+      settled("picture-theta");
+    }
     const { n, out } = similarity(state), shade = diverging();
     canvas.width = canvas.height = n;
     const context = canvas.getContext("2d"), image = context.createImageData(n, n);

@@ -3,6 +3,7 @@
 import { css, diverging, inkOn } from "../draw.mjs";
 import { grouped, short } from "../numbers.mjs";
 import { apart, MOST_WORDS, scores, split } from "../sentence.mjs";
+import { cut } from "../state.mjs";
 
 export const html = `
 <p>Each word has a made-up query and key, the same for the same word. The grid is every query's score with every key. The position above is where the first word
@@ -23,7 +24,7 @@ export function make(element, { library, store }) {
   const input = element.querySelector("#words"), table = element.querySelector("table");
   const [caption, head, body] = ["caption", "thead", "tbody"].map((name) => table.querySelector(name));
   const moved = element.querySelector("#moved"), distance = element.querySelector("#apart");
-  input.addEventListener("input", () => store.set({ words: input.value }));
+  input.addEventListener("input", () => store.set({ words: cut(input.value) }));
   for (const radio of element.querySelectorAll("[type=radio]")) radio.addEventListener("change", () => store.set({ numerics: radio.value }));
 
   let built = "";
